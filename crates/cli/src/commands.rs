@@ -1,0 +1,92 @@
+//! The commands: each opens what was named, calls one thing below, and prints what comes back.
+
+mod apply;
+mod cat;
+mod completions;
+mod diff;
+mod export;
+mod log;
+mod ls;
+mod plan;
+mod refs;
+mod request;
+mod runs;
+mod source;
+mod sql;
+
+use std::sync::Arc;
+
+use planner::{Error, Location, Result};
+use worker::Registry;
+
+use crate::args::{Cli, Command, GlobalArgs};
+use crate::exit::ExitStatus;
+use crate::failure::{Failure, Outcome};
+use crate::output::Output;
+use crate::output::progress::Screen;
+use crate::{settings, stop};
+
+/// What every command needs.
+#[derive(Debug)]
+pub(crate) struct Context {
+    /// How it prints.
+    pub(crate) out: Output,
+    /// Stderr.
+    pub(crate) screen: Screen,
+    /// The options of every command.
+    pub(crate) global: GlobalArgs,
+}
+
+impl Context {
+    /// The stores with their settings.
+    pub(crate) fn registry(&self) -> Result<Arc<Registry>> {
+        Ok(Arc::new(Registry::new(settings::stores(&self.global)?)))
+    }
+}
+
+/// Does what was typed, and tells what went wrong.
+pub(crate) async fn run(cli: Cli, screen: Screen) -> ExitStatus {
+    let context = Context { out: Output::new(&cli.global), screen, global: cli.global };
+    let outcome = match cli.command {
+        // These two stop by themselves: what is in flight is finished first, and a report is written.
+        Command::Export(args) => export::run(&context, &args).await,
+        Command::Apply(args) => apply::run(&context, &args).await,
+        command => tokio::select! {
+            outcome = look(&context, command) => outcome,
+            error = stop::signalled() => Err(error.into()),
+        },
+    };
+    match outcome {
+        Ok(status) => status,
+        Err(Failure::Pipe) => ExitStatus::Success,
+        Err(Failure::Error(error)) => {
+            context.out.error(&error);
+            error.kind().into()
+        }
+    }
+}
+
+/// Commands that can be dropped at any point.
+async fn look(context: &Context, command: Command) -> Outcome {
+    match command {
+        Command::Plan(args) => plan::run(context, &args).await,
+        Command::Runs(args) => runs::run(context, &args).await,
+        Command::Ls(args) => ls::run(context, &args).await,
+        Command::Diff(args) => diff::run(context, &args).await,
+        Command::Log(args) => log::run(context, &args).await,
+        Command::Refs(args) => refs::run(context, &args).await,
+        Command::Cat(args) => cat::run(context, &args).await,
+        Command::Sql(args) => sql::run(context, &args).await,
+        Command::Completions(args) => completions::run(&args),
+        Command::Export(_) | Command::Apply(_) => Err(Error::bug("a run was started as a look").into()),
+    }
+}
+
+/// A destination or a plan as it was typed. A lake in its place is a slip that is worth a word.
+fn location(text: &str, what: &str) -> Result<Location> {
+    if planner::source::LakeUrl::is_lake(text) {
+        return Err(Error::usage(format!("`{text}` is a lake, and {what} is wanted here"))
+            .with_help("destinations and plans are s3://BUCKET/PREFIX, gs://…, az://…, file:///DIR or a plain path"));
+    }
+    Location::parse(text)
+}

@@ -1,0 +1,40 @@
+//! `export`: plan and apply in one. With `--dry-run` the second half is not called.
+
+use engine::RunReport;
+use planner::Result;
+
+use super::{Context, plan, request};
+use crate::args::ExportArgs;
+use crate::failure::Outcome;
+use crate::output::progress::Reporter;
+use crate::stop;
+
+/// Runs the command.
+pub(crate) async fn run(context: &Context, args: &ExportArgs) -> Outcome {
+    if args.selection.dry_run {
+        return dry_run(context, args).await;
+    }
+    let progress = Reporter::new(&context.global, context.screen.clone());
+    let report = export(context, args, &progress).await;
+    progress.finish();
+    let report = report.unwrap_or_else(|error| request::not_begun(&args.source, &args.destination, &error));
+    request::told(context.out, &report, None)
+}
+
+async fn export(context: &Context, args: &ExportArgs, progress: &Reporter) -> Result<RunReport> {
+    let registry = context.registry()?;
+    let request = tokio::select! {
+        request = request::of_export(&registry, args) => request?,
+        error = stop::signalled() => return Err(error),
+    };
+    let stop = stop::token(context.screen.clone())?;
+    Ok(engine::export(&registry, &request, progress, &stop).await)
+}
+
+async fn dry_run(context: &Context, args: &ExportArgs) -> Outcome {
+    let made = tokio::select! {
+        made = plan::make(context, None, async |registry| request::of_export(registry, args).await) => made,
+        error = stop::signalled() => Err(error),
+    };
+    plan::tell(context, made, &args.source, &args.destination)
+}

@@ -1,0 +1,122 @@
+//! What a run is asked to do, and its report when it could not even begin.
+
+use std::sync::Arc;
+
+use chrono::{SecondsFormat, Utc};
+use engine::report::{ErrorReport, RangeCounts, RequestCounts};
+use engine::{ExportRequest, MarkerOptions, RunOptions, RunReport, State};
+use planner::{Error, ErrorKind, Result};
+use ulid::Ulid;
+use worker::Registry;
+
+use super::source::{Words, compared};
+use crate::args::{ExportArgs, PlanArgs};
+use crate::exit::ExitStatus;
+use crate::failure::Outcome;
+use crate::output::{Output, text};
+
+/// `export` as a request.
+pub(crate) async fn of_export(registry: &Arc<Registry>, args: &ExportArgs) -> Result<ExportRequest> {
+    let destination = super::location(&args.destination, "a destination")?;
+    let words = Words::with_spark(&args.source, &args.selection, &args.spark)?;
+    let compared = compared(registry, &words).await?;
+    Ok(ExportRequest {
+        source: compared.source,
+        destination,
+        selection: args.selection.spec(),
+        rounds: args.rounds.spec(),
+        from: compared.from,
+        full: compared.full,
+        guards: args.guards.guards(),
+        markers: args.markers.options(),
+        run: args.run.options(),
+    })
+}
+
+/// `plan` as a request.
+pub(crate) async fn of_plan(registry: &Arc<Registry>, args: &PlanArgs) -> Result<ExportRequest> {
+    let destination = super::location(&args.destination, "a destination")?;
+    let compared = compared(registry, &Words::own(&args.source, &args.selection)?).await?;
+    Ok(ExportRequest {
+        source: compared.source,
+        destination,
+        selection: args.selection.spec(),
+        rounds: args.rounds.spec(),
+        from: compared.from,
+        full: compared.full,
+        guards: args.guards.guards(),
+        markers: MarkerOptions::default(),
+        run: RunOptions::default(),
+    })
+}
+
+/// Prints a report and ends as it says. A reader that went away does not change how the run ended.
+pub(crate) fn told(out: Output, report: &RunReport, overview: Option<&engine::PlanOverview>) -> Outcome {
+    let status = ExitStatus::of_report(report);
+    match out.report(report, overview) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe && status == ExitStatus::Success => Err(error.into()),
+        _ => Ok(status),
+    }
+}
+
+/// The report of a run that did not begin: every refusal after the arguments are parsed is a run object with an `error`.
+pub(crate) fn not_begun(source: &str, destination: &str, error: &Error) -> RunReport {
+    let state = match error.kind() {
+        ErrorKind::Usage | ErrorKind::Guard => State::Refused,
+        ErrorKind::Interrupted | ErrorKind::TimedOut => State::Cancelled,
+        _ => State::Failed,
+    };
+    RunReport {
+        run: Ulid::new().to_string(),
+        state,
+        update_time: Utc::now().to_rfc3339_opts(SecondsFormat::Millis, true),
+        source: source.to_owned(),
+        destination: destination.to_owned(),
+        commit: None,
+        base: None,
+        rounds: Vec::new(),
+        copied: 0,
+        deleted: 0,
+        retracted: 0,
+        unchanged: None,
+        failed: 0,
+        skipped: 0,
+        bytes: 0,
+        failures: Vec::new(),
+        ranges: RangeCounts::default(),
+        requests: RequestCounts::default(),
+        elapsed_ms: 0,
+        plan_ms: 0,
+        plan: None,
+        receipt: None,
+        marker: None,
+        notes: Vec::new(),
+        error: Some(ErrorReport {
+            kind: error.kind().name().to_owned(),
+            message: text::with_causes(error),
+            help: error.help().map(str::to_owned),
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_did_not_begin_ends_as_its_error_says() {
+        let table = [
+            (ErrorKind::Usage, State::Refused, 2),
+            (ErrorKind::Guard, State::Refused, 3),
+            (ErrorKind::Unreachable, State::Failed, 4),
+            (ErrorKind::Corrupt, State::Failed, 4),
+            (ErrorKind::Interrupted, State::Cancelled, 130),
+            (ErrorKind::TimedOut, State::Cancelled, 124),
+            (ErrorKind::Bug, State::Failed, 70),
+        ];
+        for (kind, state, code) in table {
+            let report = not_begun("lakefs://r/main", "s3://d", &Error::new(kind, "no"));
+            assert_eq!((report.state, ExitStatus::of_report(&report).code()), (state, code), "{kind:?}");
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! Which tables a lake, a plan and a destination are.
+
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use datafusion::arrow::json::ReaderBuilder;
+use datafusion::catalog::TableProvider;
+use datafusion::datasource::MemTable;
+use datafusion::datasource::file_format::parquet::ParquetFormat;
+use datafusion::datasource::listing::{ListingOptions, ListingTable, ListingTableConfig, ListingTableUrl};
+use datafusion::error::DataFusionError;
+use datafusion::prelude::SessionContext;
+use engine::RunReport;
+use object_store::path::Path;
+use object_store::prefix::PrefixStore;
+use object_store::{ObjectStore, ObjectStoreExt as _};
+use planner::plan::{PLAN_FILE, plan_table, read_plan};
+use planner::source::LakeUrl;
+use planner::{Error, Location, MetadataStore, Result, Stores as _, table};
+use url::Url;
+use worker::Registry;
+
+use super::Named;
+use crate::commands::source::Lake;
+
+/// What a destination keeps about itself.
+const HEAD_FILE: &str = "_millrace/HEAD.json";
+const RECEIPTS: &str = "_millrace/receipts/";
+
+/// Registers the tables of every source.
+pub(super) async fn register(session: &SessionContext, registry: &Arc<Registry>, sources: &[Named<'_>]) -> Result<()> {
+    let mut taken = Vec::new();
+    for (i, source) in sources.iter().enumerate() {
+        let tables = Tables { session, registry, name: source.name, number: i };
+        let kind = tables.register(source.url).await?;
+        if taken.contains(&(source.name, kind)) {
+            return Err(Error::usage(format!("`{}` is a second {kind}, and its tables would be called like the first's", source.url))
+                .with_help("give each a name: NAME=URL; its tables are then called NAME_…"));
+        }
+        taken.push((source.name, kind));
+    }
+    Ok(())
+}
+
+/// The tables of one source.
+struct Tables<'a> {
+    session: &'a SessionContext,
+    registry: &'a Arc<Registry>,
+    name: Option<&'a str>,
+    number: usize,
+}
+
+impl Tables<'_> {
+    /// Registers them, and says what the source is.
+    async fn register(&self, url: &str) -> Result<&'static str> {
+        if LakeUrl::is_lake(url) {
+            let lake = Lake::open(self.registry, LakeUrl::parse(url)?).await?;
+            table::register(self.session, self.name, &lake.commits);
+            return Ok("lake");
+        }
+        let location = Location::parse(url)?;
+        let at = self.registry.metadata(&location)?;
+        if has(&at, PLAN_FILE, &location).await? {
+            self.plan(&at, &location).await?;
+            Ok("plan")
+        } else if has(&at, HEAD_FILE, &location).await? {
+            self.destination(&at, &location).await?;
+            Ok("destination")
+        } else {
+            Err(Error::usage(format!("{location} is neither a plan nor a destination: it has no {PLAN_FILE} and no {HEAD_FILE}"))
+                .with_help("give a lake's URL, the folder that `millrace plan` wrote, or a destination that was exported to"))
+        }
+    }
+
+    async fn plan(&self, at: &MetadataStore, location: &Location) -> Result<()> {
+        let plan = read_plan(at, &location.to_string()).await?;
+        let base = self.mount(at)?;
+        self.add("plan", plan_table(&plan, base.as_str())?)
+    }
+
+    async fn destination(&self, at: &MetadataStore, location: &Location) -> Result<()> {
+        let runs = engine::history(self.registry, location).await?;
+        self.add("runs", runs_table(&runs)?)?;
+        let receipts = self.mount(at)?.join(RECEIPTS).map_err(|e| Error::bug(format!("the receipts' URL: {e}")))?;
+        let url = ListingTableUrl::parse(receipts)?;
+        let options = ListingOptions::new(Arc::new(ParquetFormat::default())).with_file_extension(".parquet");
+        let config = ListingTableConfig::new(url).with_listing_options(options).infer_schema(&self.session.state()).await?;
+        self.add("receipts", Arc::new(ListingTable::try_new(config)?))
+    }
+
+    /// Makes the files of a location readable for the query engine; the URL is the location's folder.
+    fn mount(&self, at: &MetadataStore) -> Result<Url> {
+        let url = Url::parse(&format!("millrace-{}://files/", self.number)).map_err(|e| Error::bug(format!("a mount's URL: {e}")))?;
+        let store: Arc<dyn ObjectStore> = Arc::new(PrefixStore::new(Arc::clone(&at.store), at.prefix.clone()));
+        self.session.register_object_store(&url, store);
+        Ok(url)
+    }
+
+    fn add(&self, kind: &str, table: Arc<dyn TableProvider>) -> Result<()> {
+        let name = self.name.map_or_else(|| kind.to_owned(), |name| format!("{name}_{kind}"));
+        self.session.register_table(name.as_str(), table)?;
+        Ok(())
+    }
+}
+
+/// Is that file there?
+async fn has(at: &MetadataStore, file: &str, location: &Location) -> Result<bool> {
+    let path = Path::from_iter(at.prefix.parts().chain(Path::from(file).parts()));
+    match at.store.head(&path).await {
+        Ok(_) => Ok(true),
+        Err(object_store::Error::NotFound { .. }) => Ok(false),
+        Err(error) => Err(Error::unreachable(format!("{location} cannot be read")).with_source(error)),
+    }
+}
+
+/// Runs as rows: the fields of the report that are single values.
+fn runs_schema() -> SchemaRef {
+    let texts = |names: &'static [&str]| names.iter().map(|name| Field::new(*name, DataType::Utf8, true));
+    let counts = |names: &'static [&str]| names.iter().map(|name| Field::new(*name, DataType::Int64, true));
+    let time = DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into()));
+    let fields: Vec<Field> = texts(&["run", "state"])
+        .chain([Field::new("update_time", time, true)])
+        .chain(texts(&["source", "destination", "commit", "base"]))
+        .chain(counts(&["copied", "deleted", "retracted", "unchanged", "failed", "skipped", "bytes", "elapsed_ms", "plan_ms"]))
+        .chain(texts(&["receipt", "marker"]))
+        .collect();
+    Arc::new(Schema::new(fields))
+}
+
+fn runs_table(runs: &[RunReport]) -> Result<Arc<MemTable>> {
+    let schema = runs_schema();
+    let failed = |e| Error::from(DataFusionError::from(e));
+    let mut decoder = ReaderBuilder::new(Arc::clone(&schema)).with_batch_size(runs.len().max(1)).build_decoder().map_err(failed)?;
+    decoder.serialize(runs).map_err(failed)?;
+    let batches = decoder.flush().map_err(failed)?.into_iter().collect();
+    Ok(Arc::new(MemTable::try_new(schema, vec![batches])?))
+}
+
+#[cfg(test)]
+mod tests {
+    use engine::State;
+
+    use super::*;
+    use crate::commands::sql::answer;
+    use crate::output::samples;
+
+    #[tokio::test]
+    async fn runs_are_a_table() {
+        let session = SessionContext::new();
+        let runs = [samples::report(State::Succeeded), samples::report(State::Failed)];
+        session.register_table("runs", runs_table(&runs).unwrap()).unwrap();
+        let query = "SELECT state, update_time, copied, base FROM runs ORDER BY state";
+        let rows = || async { session.sql(query).await.unwrap().execute_stream().await.unwrap() };
+        let mut out = Vec::new();
+        answer::lines(&mut out, rows().await).await.unwrap();
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            "{\"state\":\"failed\",\"update_time\":\"2026-11-20T10:00:00Z\",\"copied\":40,\"base\":null}\n\
+             {\"state\":\"succeeded\",\"update_time\":\"2026-11-20T10:00:00Z\",\"copied\":40,\"base\":null}\n"
+        );
+        let mut out = Vec::new();
+        answer::table(&mut out, rows().await).await.unwrap();
+        assert_eq!(String::from_utf8(out).unwrap().lines().count(), 6);
+        assert_eq!(runs_table(&[]).unwrap().schema(), runs_schema());
+    }
+}

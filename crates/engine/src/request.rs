@@ -1,0 +1,128 @@
+//! What is asked of the engine: values that a command line, a daemon or a test fills in.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use planner::source::{Commit, CommitSource};
+use planner::{Location, RoundsSpec, SelectionSpec};
+use serde::{Deserialize, Serialize};
+
+/// A commit of a lake and the part of it that is meant.
+#[derive(Debug, Clone)]
+pub struct Source {
+    /// As it was given, for people.
+    pub text: String,
+    /// Who knows the lake's commits.
+    pub lake: Arc<dyn CommitSource>,
+    /// The commit, resolved once.
+    pub commit: Commit,
+    /// The reference names a branch, so that it may have been moved back; false when the commit was given by its id.
+    pub branch: bool,
+    /// The part of the lake that is re-rooted; empty for all.
+    pub prefix: String,
+}
+
+/// An export or a plan of one.
+#[derive(Debug, Clone)]
+pub struct ExportRequest {
+    /// What is exported.
+    pub source: Source,
+    /// Where to.
+    pub destination: Location,
+    /// What of it.
+    pub selection: SelectionSpec,
+    /// In which rounds.
+    pub rounds: RoundsSpec,
+    /// `--from`: the commit that the destination is claimed to hold.
+    pub from: Option<Commit>,
+    /// `--full`: everything is copied again.
+    pub full: bool,
+    /// What is allowed.
+    pub guards: Guards,
+    /// Status markers.
+    pub markers: MarkerOptions,
+    /// How the run is done.
+    pub run: RunOptions,
+}
+
+/// `--adopt`: what becomes of the keys that another view left at the destination.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Adopt {
+    /// Another view is refused.
+    #[default]
+    No,
+    /// The old keys stay and become foreign.
+    Foreign,
+    /// The old keys are taken over: what the new view lacks is deleted.
+    Own,
+}
+
+/// `--max-delete`.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub enum MaxDelete {
+    /// At most so many objects.
+    Count(u64),
+    /// At most this share of what is there, in percent, once that is more than 100 objects.
+    Percent(f64),
+}
+
+impl Default for MaxDelete {
+    fn default() -> Self {
+        Self::Percent(50.0)
+    }
+}
+
+/// What a run may do.
+#[derive(Debug, Clone, Default)]
+pub struct Guards {
+    /// More deletes than this are refused.
+    pub max_delete: MaxDelete,
+    /// `--force`: go on where a guard that can be overridden says no.
+    pub force: bool,
+    /// Another view at the destination.
+    pub adopt: Adopt,
+    /// `--assume-empty`: the destination is not listed before a first export.
+    pub assume_empty: bool,
+}
+
+/// Status markers at the destination.
+#[derive(Debug, Clone)]
+pub struct MarkerOptions {
+    /// `--keep-success`: SUCCESS markers of other commits stay as history.
+    pub keep_success: bool,
+    /// `--marker-template`: `{commit}`, `{state}`, `{time}`.
+    pub template: String,
+}
+
+impl Default for MarkerOptions {
+    fn default() -> Self {
+        Self { keep_success: false, template: "EXPORT_{commit}_{state}".to_owned() }
+    }
+}
+
+/// How a run is done.
+#[derive(Debug, Clone, Default)]
+pub struct RunOptions {
+    /// Objects in flight; `None` chooses.
+    pub concurrency: Option<usize>,
+    /// Longest time for one request.
+    pub request_timeout: Option<Duration>,
+    /// `--timeout`: the run is stopped after this.
+    pub timeout: Option<Duration>,
+    /// `--on-drift take`: an imported object that was overwritten at its source is copied as it is now.
+    pub take_drifted: bool,
+}
+
+/// An `apply` of a plan that was made before.
+#[derive(Debug, Clone)]
+pub struct ApplyRequest {
+    /// The plan's folder.
+    pub plan: Location,
+    /// What is allowed; `adopt` and `assume_empty` were decided when the plan was made.
+    pub guards: Guards,
+    /// Status markers.
+    pub markers: MarkerOptions,
+    /// How the run is done.
+    pub run: RunOptions,
+}

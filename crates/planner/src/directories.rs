@@ -1,0 +1,194 @@
+//! Which completion markers must go before anything changes, and which come (back) when all is done.
+//!
+//! Rows arrive in byte order of their keys, so everything below a directory is contiguous: a stack of open directories is
+//! enough, whatever the size of the lake. A directory is decided when the stream has left it.
+//!
+//! A marker belongs to the view only if everything below its directory is selected; else it is **held back**. A marker goes
+//! when it changed, or when anything below its directory did; it comes when the target's view has it and it went or changed.
+
+use crate::entry::EntryRow;
+use crate::round::{MARKER, is_marker};
+
+/// What one row says of its key.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct RowFacts {
+    /// The key will be written or deleted.
+    pub changed: bool,
+    /// The base has an entry that its selection leaves out.
+    pub unselected_base: bool,
+    /// The target has an entry that its selection leaves out.
+    pub unselected_target: bool,
+}
+
+/// A marker that was in the stream.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct MarkerRow {
+    /// The base's entry, where it is selected.
+    pub base: Option<EntryRow>,
+    /// The target's entry, where it is selected.
+    pub target: Option<EntryRow>,
+    /// What the destination holds under this key is not known.
+    pub unknown: bool,
+    /// Left out by a selection, on either side.
+    pub facts: RowFacts,
+}
+
+/// A directory that the stream has left and in which something may have to be done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Closed {
+    /// The marker's key.
+    pub key: String,
+    /// Something below (other than the marker itself) changes.
+    pub covers_changes: bool,
+    /// The marker's row; `None` when the stream had none, so that both commits agree on it.
+    pub marker: Option<MarkerRow>,
+    /// An entry below is left out, in the base and in the target.
+    pub unselected: (bool, bool),
+}
+
+/// What becomes of one marker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Decision {
+    pub key: String,
+    pub retract: bool,
+    pub publish: Option<EntryRow>,
+    /// In the target, but not in its view: something below is not selected.
+    pub held: bool,
+    /// In the target's view.
+    pub in_view: bool,
+    pub reason: &'static str,
+}
+
+#[derive(Debug, Default)]
+struct Frame {
+    prefix: String,
+    changed: bool,
+    unselected: (bool, bool),
+    marker: Option<MarkerRow>,
+}
+
+/// The open directories, from the root inwards.
+#[derive(Debug)]
+pub(crate) struct Directories {
+    stack: Vec<Frame>,
+    full: bool,
+}
+
+impl Directories {
+    /// `full`: everything of the target is written again.
+    pub(crate) fn new(full: bool) -> Self {
+        Self { stack: vec![Frame::default()], full }
+    }
+
+    /// A row of data. Directories that the stream has left are appended to `closed`.
+    pub(crate) fn row(&mut self, key: &str, facts: RowFacts, closed: &mut Vec<Closed>) {
+        debug_assert!(!is_marker(key), "markers go through `marker`");
+        let frame = self.enter(key, closed);
+        frame.changed |= facts.changed;
+        frame.unselected.0 |= facts.unselected_base;
+        frame.unselected.1 |= facts.unselected_target;
+    }
+
+    /// The row of a marker.
+    pub(crate) fn marker(&mut self, key: &str, row: MarkerRow, closed: &mut Vec<Closed>) {
+        self.enter(key, closed).marker = Some(row);
+    }
+
+    /// The stream is at its end: everything is closed, the root last.
+    pub(crate) fn finish(&mut self, closed: &mut Vec<Closed>) {
+        while self.stack.len() > 1 {
+            self.close_top(closed);
+        }
+        let full = self.full;
+        if let Some(root) = self.stack.first_mut() {
+            let root = std::mem::take(root);
+            root.close(full, closed);
+        }
+    }
+
+    /// The frame of the directory that holds `key`.
+    fn enter(&mut self, key: &str, closed: &mut Vec<Closed>) -> &mut Frame {
+        while self.stack.len() > 1 && !self.stack.last().is_some_and(|f| key.starts_with(&f.prefix)) {
+            self.close_top(closed);
+        }
+        let mut from = self.stack.last().map_or(0, |f| f.prefix.len());
+        while let Some(slash) = key[from..].find('/') {
+            from += slash + 1;
+            self.stack.push(Frame { prefix: key[..from].to_owned(), ..Frame::default() });
+        }
+        let top = self.stack.len() - 1;
+        &mut self.stack[top]
+    }
+
+    fn close_top(&mut self, closed: &mut Vec<Closed>) {
+        let Some(frame) = self.stack.pop() else { return };
+        let marker = frame.marker.as_ref().map(|m| m.facts).unwrap_or_default();
+        let (base, target) = (frame.unselected.0 || marker.unselected_base, frame.unselected.1 || marker.unselected_target);
+        let changed = frame.close(self.full, closed);
+        if let Some(parent) = self.stack.last_mut() {
+            parent.changed |= changed;
+            parent.unselected.0 |= base;
+            parent.unselected.1 |= target;
+        }
+    }
+}
+
+impl Frame {
+    /// Reports this directory where something may be to do; says whether it counts as a change for its parent.
+    fn close(self, full: bool, closed: &mut Vec<Closed>) -> bool {
+        let one = Closed {
+            key: format!("{}{MARKER}", self.prefix),
+            covers_changes: self.changed,
+            marker: self.marker,
+            unselected: self.unselected,
+        };
+        let changed = one.covers_changes || one.marker.as_ref().is_some_and(|m| one.marker_changed(m, full));
+        if one.covers_changes || one.marker.is_some() {
+            closed.push(one);
+        }
+        changed
+    }
+}
+
+impl Closed {
+    /// The marker in the base's view and in the target's: selected, and nothing below left out.
+    fn in_views<'a>(&self, row: &'a MarkerRow) -> (Option<&'a EntryRow>, Option<&'a EntryRow>) {
+        (row.base.as_ref().filter(|_| !self.unselected.0 && !row.unknown), row.target.as_ref().filter(|_| !self.unselected.1))
+    }
+
+    fn marker_changed(&self, row: &MarkerRow, full: bool) -> bool {
+        let (base, target) = self.in_views(row);
+        row.unknown
+            || (full && target.is_some())
+            || match (base, target) {
+                (Some(b), Some(t)) => b.identity != t.identity,
+                (None, None) => false,
+                _ => true,
+            }
+    }
+
+    /// Decides over this directory's marker. `listed`: a listing found the marker at a destination without a receipt.
+    pub(crate) fn decide(self, full: bool, listed: bool, keep: bool) -> Decision {
+        let row = self.marker.clone().unwrap_or_default();
+        let changed = self.marker_changed(&row, full);
+        let (base, target) = self.in_views(&row);
+        let there = base.is_some() || target.is_some() || row.unknown || listed;
+        let retract = there && if keep { changed && target.is_none() } else { changed || self.covers_changes };
+        let publish = target.filter(|_| changed || retract).cloned();
+        let held = row.target.is_some() && target.is_none();
+        let reason = match (changed, row.unknown) {
+            (_, true) => "unknown state",
+            (true, _) if held => "held back",
+            (true, _) if base.is_none() => "added",
+            (true, _) if target.is_none() => "removed",
+            (true, _) => "changed",
+            (false, _) => "covers changes",
+        };
+        let in_view = target.is_some();
+        Decision { key: self.key, retract, publish, held, in_view, reason }
+    }
+}
+
+#[cfg(test)]
+#[path = "directories_tests.rs"]
+mod tests;

@@ -1,0 +1,171 @@
+//! `plan.json`: what a plan is for, what it was made from, and which files it has.
+
+use serde::{Deserialize, Serialize};
+
+use super::row::Action;
+use crate::location::Location;
+use crate::view::View;
+
+/// The format version of `plan.json` and its shards.
+///
+/// * 1: the first.
+pub const PLAN_FORMAT: u32 = 1;
+
+/// A file of rows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shard {
+    /// Below the plan's folder.
+    pub file: String,
+    /// Rows.
+    pub rows: u64,
+    /// Payload bytes of the rows to copy.
+    pub bytes: u64,
+    /// Length of the file in bytes.
+    pub file_bytes: u64,
+    /// SHA-256 of the file, hex.
+    pub sha256: String,
+}
+
+/// Rows of one action that may run in any order; the next step waits for all of them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    /// What the rows do.
+    pub action: Action,
+    /// Its files.
+    pub shards: Vec<Shard>,
+}
+
+impl Step {
+    /// Rows of all shards.
+    #[must_use]
+    pub fn rows(&self) -> u64 {
+        self.shards.iter().map(|s| s.rows).sum()
+    }
+}
+
+/// A barrier-ordered phase.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Round {
+    /// Its number; 0 retracts.
+    pub round: i32,
+    /// `retract`, `data`, `markers`, or the pattern of `--round`.
+    pub name: String,
+    /// In their order.
+    pub steps: Vec<Step>,
+    /// Rows that write an object.
+    pub copied: u64,
+    /// Rows that delete one.
+    pub deleted: u64,
+    /// Payload bytes of the rows to copy.
+    pub bytes: u64,
+}
+
+impl Round {
+    /// Rows of all steps.
+    #[must_use]
+    pub fn rows(&self) -> u64 {
+        self.copied + self.deleted
+    }
+}
+
+/// Counts of a plan. Totals leave out round 0.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlanSummary {
+    /// Objects to write.
+    pub copied: u64,
+    /// Objects to delete.
+    pub deleted: u64,
+    /// Markers to retract.
+    pub retracted: u64,
+    /// Objects of the view that are not touched; `None` under a filter.
+    pub unchanged: Option<u64>,
+    /// Payload bytes to write.
+    pub bytes: u64,
+    /// Objects of the target's view: what is there after the run.
+    pub objects: u64,
+    /// Range files of both commits, each id once.
+    pub ranges_total: u64,
+    /// Range files read while planning.
+    pub ranges_opened: u64,
+    /// Markers looked up by an index and one block.
+    pub looked_up: u64,
+}
+
+/// The commit that the destination is believed to hold.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlanBase {
+    /// 64 hex digits.
+    pub commit: String,
+    /// Its metarange.
+    pub metarange: String,
+    /// Said by hand (`--from`), not proved by a receipt.
+    pub claimed: bool,
+}
+
+/// The state of the destination that a plan was made for; when it has moved on, the plan is refused.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Expects {
+    /// The current receipt.
+    pub receipt: Option<String>,
+    /// Runs that changed the destination since and did not finish.
+    pub unfinished: Vec<String>,
+}
+
+/// The table of contents of a plan.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlanFile {
+    /// [`PLAN_FORMAT`].
+    pub format: u32,
+    /// The version that made it.
+    pub millrace: String,
+    /// The id that its run will have.
+    pub run: String,
+    /// RFC 3339.
+    pub created: String,
+    /// The source as it was given.
+    pub source: String,
+    /// The lake's storage namespace: relative addresses lie below it.
+    pub storage: Location,
+    /// 64 hex digits.
+    pub commit: String,
+    /// Its metarange.
+    pub metarange: String,
+    /// What the difference was taken to.
+    pub base: Option<PlanBase>,
+    /// The commit was given by a branch's name.
+    #[serde(default)]
+    pub branch: bool,
+    /// What the destination will be an export of.
+    pub view: View,
+    /// [`View::digest`].
+    pub view_digest: String,
+    /// Where to.
+    pub destination: Location,
+    /// For which state of it.
+    pub expects: Expects,
+    /// The root of a chain that was said by hand and has no receipt yet: commit and metarange.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claim: Option<PlanBase>,
+    /// Everything is written again.
+    pub full: bool,
+    /// In their order.
+    pub rounds: Vec<Round>,
+    /// Totals.
+    pub summary: PlanSummary,
+    /// Things a person should know.
+    #[serde(default)]
+    pub notes: Vec<String>,
+}
+
+impl PlanFile {
+    /// There is nothing to do.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.rounds.iter().all(|r| r.rows() == 0)
+    }
+
+    /// All shards with their round and action.
+    pub fn shards(&self) -> impl Iterator<Item = (&Round, &Step, &Shard)> {
+        self.rounds.iter().flat_map(|r| r.steps.iter().flat_map(move |s| s.shards.iter().map(move |f| (r, s, f))))
+    }
+}

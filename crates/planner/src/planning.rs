@@ -1,0 +1,206 @@
+//! Planning: from two views to a plan folder.
+//!
+//! ```text
+//! diff of the commits ──▶ selection, ──▶ rows of data ──▶ shards of their steps
+//!  (or both in full)       old and new
+//!                              └──▶ directories ──▶ markers to retract and to publish
+//! ```
+//! Everything streams in key order. What a destination cannot hold, and what would destroy a source, is refused when the
+//! whole plan has been seen, so that ten offenders can be named; nothing has been written to the destination by then.
+
+mod rows;
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+
+use futures::StreamExt;
+use graveler::{Counts, Metarange};
+
+use crate::entry::{Columns, EntryRow};
+use crate::error::Result;
+use crate::location::Location;
+use crate::part::Part;
+use crate::plan::{Expects, PLAN_FORMAT, PlanBase, PlanFile, PlanSummary, PlanWriter, Round};
+use crate::round::Rounds;
+use crate::select::Selection;
+use crate::source::{Commit, CommitSource};
+use crate::stores::Stores;
+use crate::table::{DiffOptions, Lookup, Mode, diff_stream};
+use crate::view::View;
+
+use rows::Assembly;
+
+/// What the destination is believed to hold.
+#[derive(Debug, Clone, Default)]
+pub struct Base {
+    /// The commit and its metarange; `None` when nothing is known to be there.
+    pub commit: Option<PlanBase>,
+    /// What the destination is an export of; with another selection or other rounds than the target's, both views are
+    /// evaluated in full. `None`: like the target's.
+    pub view: Option<View>,
+    /// Paths in the lake whose state at the destination is unknown: of runs that did not finish.
+    pub unknown: BTreeSet<String>,
+    /// Markers that a listing found at a destination without a receipt.
+    pub listed: BTreeSet<String>,
+}
+
+/// What to plan.
+#[derive(Debug, Clone)]
+pub struct PlanRequest<'a> {
+    /// Who knows the lake.
+    pub lake: Arc<dyn CommitSource>,
+    /// The target.
+    pub commit: &'a Commit,
+    /// What the destination will be an export of.
+    pub view: &'a View,
+    /// What it is believed to hold.
+    pub base: Base,
+    /// Where to.
+    pub destination: &'a Location,
+    /// The stores at hand.
+    pub stores: &'a dyn Stores,
+    /// Everything of the target is written again.
+    pub full: bool,
+    /// The id that the run will have.
+    pub run: String,
+    /// The source as it was given.
+    pub source: String,
+    /// The commit was given by a branch's name.
+    pub branch: bool,
+    /// For which state of the destination.
+    pub expects: Expects,
+    /// The claimed root of a chain without a receipt.
+    pub claim: Option<PlanBase>,
+    /// RFC 3339.
+    pub created: String,
+}
+
+/// Plans into the local `folder`; the table of contents is the answer and is not written.
+///
+/// # Errors
+/// `Guard` for what must not be done, `Usage` for a selection that cannot be read or a prefix that names nothing, `Corrupt`
+/// and `Unreachable` for the lake's metadata.
+pub async fn plan(request: PlanRequest<'_>, folder: &Path, progress: &(dyn Fn(u64) + Sync)) -> Result<PlanFile> {
+    let part = Part::new(&request.view.prefix);
+    let rounds = Rounds::compile(&request.view.rounds)?;
+    let old = request.base.view.as_ref().unwrap_or(request.view);
+    let selections = (Selection::compile(&old.selection)?, Selection::compile(&request.view.selection)?);
+    let namespace = request.lake.namespace();
+    let before = namespace.counters().snapshot();
+    let target = Arc::new(namespace.metarange(&request.commit.metarange).await?);
+    let base = match &request.base.commit {
+        Some(base) => namespace.metarange(&base.metarange).await?,
+        None => Metarange::empty(),
+    };
+    let mode = mode(&request, old, &selections);
+    let (clusters, mut stream) = diff_stream(namespace, request.lake.storage(), &base, &target, DiffOptions {
+        mode,
+        part: part.clone(),
+        left: columns_of_base(&rounds, &selections.0),
+        right: Columns::ALL,
+        touched: request.base.unknown.iter().cloned().collect(),
+    });
+    let lookup = (mode == Mode::Changes).then(|| Lookup::new(request.lake.as_ref(), Arc::clone(&target)));
+    let writer = PlanWriter::create(folder)?;
+    let mut assembly = Assembly::new(&request, &part, rounds, selections, writer);
+    while let Some(batch) = stream.next().await {
+        assembly.batch(&batch?)?;
+        assembly.markers(lookup.as_ref()).await?;
+        progress(assembly.rows());
+    }
+    assembly.finish(lookup.as_ref()).await?;
+    let counted = assembly.counted();
+    let mut notes = assembly.notes();
+    if let Some(other) = request.base.view.as_ref().filter(|v| v.selection != request.view.selection) {
+        notes.insert(0, selection_changed(other, request.view));
+    }
+    let rounds = assembly.into_rounds()?;
+    let objects = match mode {
+        Mode::All => counted,
+        Mode::Changes => count(&request, &target, &part).await?,
+    };
+    let summary = summarise(&rounds, objects, &request, clusters.ranges_total, (before, namespace.counters().snapshot()));
+    Ok(contents(request, rounds, summary, notes))
+}
+
+/// Both sides in full, or only what differs? Holds and selections can only be decided when a directory is seen whole.
+fn mode(request: &PlanRequest<'_>, old: &View, selections: &(Selection, Selection)) -> Mode {
+    let same_view = old.selection == request.view.selection && old.rounds == request.view.rounds;
+    let all = selections.0.is_all() && selections.1.is_all();
+    if request.full || !same_view || !all || request.base.commit.is_none() { Mode::All } else { Mode::Changes }
+}
+
+/// What must be known of a base's entry: its size and etag for the rows, its address for the guard.
+fn columns_of_base(rounds: &Rounds, selection: &Selection) -> Columns {
+    Columns::of([1, 2, 6, 7]).and(rounds.columns()).and(selection.columns())
+}
+
+/// Objects of the part in the target, from the metarange where whole ranges lie in the part.
+async fn count(request: &PlanRequest<'_>, target: &Metarange, part: &Part) -> Result<u64> {
+    if part.is_all() {
+        return Ok(target.count());
+    }
+    let mut total = 0;
+    for range in target.ranges().iter().filter(|r| part.overlaps(&r.min_key, &r.max_key)) {
+        if part.covers(&range.min_key, &range.max_key) {
+            total += range.count;
+            continue;
+        }
+        let mut reader = request.lake.namespace().range(range).await?;
+        let mut found = reader.seek(part.start())?;
+        while found && !part.is_past(reader.key()) {
+            total += u64::from(part.contains(reader.key()));
+            found = reader.advance()?;
+        }
+    }
+    Ok(total)
+}
+
+fn summarise(rounds: &[Round], objects: u64, request: &PlanRequest<'_>, total: u64, counts: (Counts, Counts)) -> PlanSummary {
+    let data = || rounds.iter().filter(|r| r.round != Rounds::RETRACT);
+    let copied = data().map(|r| r.copied).sum();
+    PlanSummary {
+        copied,
+        deleted: data().map(|r| r.deleted).sum(),
+        retracted: rounds.iter().filter(|r| r.round == Rounds::RETRACT).map(|r| r.deleted).sum(),
+        unchanged: request.view.selection.is_all().then(|| objects.saturating_sub(copied)),
+        bytes: data().map(|r| r.bytes).sum(),
+        objects,
+        ranges_total: total,
+        ranges_opened: counts.1.ranges_opened - counts.0.ranges_opened,
+        looked_up: counts.1.looked_up - counts.0.looked_up,
+    }
+}
+
+fn selection_changed(old: &View, new: &View) -> String {
+    let text = |v: &View| if v.selection.is_all() { "everything".to_owned() } else { v.selection.to_string() };
+    format!("the selection changed from {} to {}: both commits were read in full", text(old), text(new))
+}
+
+fn contents(request: PlanRequest<'_>, rounds: Vec<Round>, summary: PlanSummary, notes: Vec<String>) -> PlanFile {
+    PlanFile {
+        format: PLAN_FORMAT,
+        millrace: env!("CARGO_PKG_VERSION").to_owned(),
+        run: request.run,
+        created: request.created,
+        source: request.source,
+        storage: request.lake.storage().clone(),
+        commit: request.commit.id.clone(),
+        metarange: request.commit.metarange.clone(),
+        base: request.base.commit,
+        branch: request.branch,
+        view: request.view.clone(),
+        view_digest: request.view.digest(),
+        destination: request.destination.clone(),
+        expects: request.expects,
+        claim: request.claim,
+        full: request.full,
+        rounds,
+        summary,
+        notes,
+    }
+}
+
+/// A path that a look-up found.
+pub(crate) type Found = Option<EntryRow>;

@@ -1,0 +1,384 @@
+//! From rows of a diff to rows of a plan.
+
+use datafusion::arrow::array::{Array, BooleanArray, StringArray};
+use futures::stream::{self, StreamExt, TryStreamExt};
+
+use super::{Found, PlanRequest};
+use crate::blocking::{Fate, Found as Relation, Paths};
+use crate::directories::{Closed, Decision, Directories, MarkerRow, RowFacts};
+use crate::entry::EntryBatch;
+use crate::error::{Error, Result};
+use crate::guard::{self, Refusals, SelfDestruction};
+use crate::part::Part;
+use crate::plan::{Action, Metadata, PlanWriter, Round, Row, StepKey};
+use crate::round::{MARKER, Rounds, is_marker};
+use crate::select::Selection;
+use crate::stores::KeyRules;
+use crate::table::{DiffBatch, Lookup};
+
+/// Look-ups under way at a time.
+const LOOKUPS: usize = 32;
+
+/// Held-back markers that a note names.
+const HELD_NAMED: usize = 5;
+
+/// A plan in the making.
+pub(super) struct Assembly<'a> {
+    part: &'a Part,
+    rounds: Rounds,
+    selections: (Selection, Selection),
+    rules: KeyRules,
+    prefix_bytes: usize,
+    full: bool,
+    listed: &'a std::collections::BTreeSet<String>,
+    destination: &'a crate::location::Location,
+    unfiltered: bool,
+    writer: PlanWriter,
+    directories: Directories,
+    closed: Vec<Closed>,
+    paths: Paths,
+    relations: Vec<Relation>,
+    waiting: Vec<Deletion>,
+    refusals: Refusals,
+    destruction: SelfDestruction<'a>,
+    rows: u64,
+    objects: u64,
+    held: (u64, Vec<String>),
+}
+
+/// A delete that may still turn out to be in the way of a copy.
+struct Deletion {
+    key: String,
+    path: String,
+    size: Option<i64>,
+    etag: Option<String>,
+    round: i32,
+    reason: &'static str,
+}
+
+/// A batch with what was decided of its rows.
+struct Judged<'b> {
+    batch: &'b DiffBatch,
+    base: BooleanArray,
+    target: BooleanArray,
+    copy_rounds: Vec<i32>,
+    delete_rounds: Vec<i32>,
+}
+
+impl<'a> Assembly<'a> {
+    pub(super) fn new(
+        request: &'a PlanRequest<'_>,
+        part: &'a Part,
+        rounds: Rounds,
+        selections: (Selection, Selection),
+        writer: PlanWriter,
+    ) -> Self {
+        Self {
+            unfiltered: selections.0.is_all() && selections.1.is_all(),
+            rules: request.stores.key_rules(request.destination),
+            prefix_bytes: request.destination.prefix().len(),
+            destruction: SelfDestruction::new(request.stores, request.lake.storage(), request.destination),
+            directories: Directories::new(request.full),
+            full: request.full,
+            listed: &request.base.listed,
+            destination: request.destination,
+            part,
+            rounds,
+            selections,
+            writer,
+            closed: Vec::new(),
+            paths: Paths::default(),
+            relations: Vec::new(),
+            waiting: Vec::new(),
+            refusals: Refusals::default(),
+            rows: 0,
+            objects: 0,
+            held: (0, Vec::new()),
+        }
+    }
+
+    /// Rows planned so far.
+    pub(super) fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    /// Objects of the target's view that were seen.
+    pub(super) fn counted(&self) -> u64 {
+        self.objects
+    }
+
+    /// Takes a batch of the diff.
+    pub(super) fn batch(&mut self, batch: &DiffBatch) -> Result<()> {
+        let judged = Judged {
+            base: self.selections.0.matches(&batch.paths, &batch.left, &batch.has_left)?,
+            target: self.selections.1.matches(&batch.paths, &batch.right, &batch.has_right)?,
+            copy_rounds: self.rounds.assign(&batch.paths, &batch.right)?,
+            delete_rounds: self.rounds.assign(&batch.paths, &batch.left)?,
+            batch,
+        };
+        for i in 0..batch.len() {
+            let path = batch.paths.value(i);
+            let Some(key) = self.part.re_root(path) else { continue };
+            if self.rounds.has_markers() && is_marker(key) {
+                self.marker_row(&judged, i, key);
+            } else {
+                self.data_row(&judged, i, key, path)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn marker_row(&mut self, judged: &Judged<'_>, i: usize, key: &str) {
+        let unknown = judged.batch.touched.value(i);
+        let entry = |side: &EntryBatch, chosen: bool| {
+            chosen.then(|| {
+                let mut row = side.row(i);
+                judged.batch.paths.value(i).clone_into(&mut row.path);
+                row
+            })
+        };
+        if judged.target.value(i) {
+            self.fate(key, Fate::Stays);
+        }
+        let row = MarkerRow {
+            base: entry(&judged.batch.left, judged.base.value(i) && !unknown),
+            target: entry(&judged.batch.right, judged.target.value(i)),
+            unknown,
+            facts: judged.facts(i, false),
+        };
+        self.directories.marker(key, row, &mut self.closed);
+    }
+
+    fn data_row(&mut self, judged: &Judged<'_>, i: usize, key: &str, path: &str) -> Result<()> {
+        let batch = judged.batch;
+        let unknown = batch.touched.value(i);
+        let (base, target) = (judged.base.value(i) && !unknown, judged.target.value(i));
+        self.objects += u64::from(target);
+        let changed = unknown || base != target || (base && target && !batch.same.value(i)) || (self.full && target);
+        if self.rounds.has_markers() {
+            self.directories.row(key, judged.facts(i, changed), &mut self.closed);
+        }
+        let reason = match (unknown, base, target) {
+            (true, _, _) => "unknown state",
+            (_, true, false) => "removed",
+            (_, false, _) => "added",
+            _ if batch.same.value(i) => "full",
+            _ => "changed",
+        };
+        if changed {
+            self.check(judged, i, key, target);
+        }
+        match (changed, target) {
+            (false, false) => Ok(()),
+            (false, true) => {
+                self.fate(key, Fate::Stays);
+                self.settle_deletes()
+            }
+            (true, true) => self.copy(judged, i, key, path, reason),
+            (true, false) => {
+                let text = |a: &StringArray| a.is_valid(i).then(|| a.value(i).to_owned());
+                let left = &batch.left;
+                self.delete(Deletion {
+                    key: key.to_owned(),
+                    path: path.to_owned(),
+                    size: left.size().is_valid(i).then(|| left.size().value(i)),
+                    etag: text(left.etag()),
+                    round: judged.delete_rounds[i],
+                    reason,
+                })
+            }
+        }
+    }
+
+    fn copy(&mut self, judged: &Judged<'_>, i: usize, key: &str, path: &str, reason: &str) -> Result<()> {
+        self.fate(key, Fate::Copied);
+        let right = &judged.batch.right;
+        let text = |a: &'_ StringArray| a.is_valid(i).then_some(i);
+        let row = Row {
+            key,
+            path,
+            source: text(right.address()).map(|i| right.address().value(i)),
+            size: Some(right.size().value(i)),
+            etag: text(right.etag()).map(|i| right.etag().value(i)),
+            content_type: text(right.content_type()).map(|i| right.content_type().value(i)),
+            metadata: Metadata::Column(right.metadata(), i),
+            mtime: right.mtime().is_valid(i).then(|| right.mtime().value(i)),
+            identity: Some(right.identity().value(i)),
+            reason,
+        };
+        self.rows += 1;
+        let step = StepKey { round: judged.copy_rounds[i], order: 1, action: Action::Copy, depth: None };
+        self.writer.append(step, &row)?;
+        self.settle_deletes()
+    }
+
+    fn delete(&mut self, deletion: Deletion) -> Result<()> {
+        self.rows += 1;
+        if !self.rules.file_system {
+            return self.write_delete(&deletion, 2);
+        }
+        self.fate(&deletion.key, Fate::Deleted);
+        self.waiting.push(deletion);
+        self.settle_deletes()
+    }
+
+    /// Writes the deletes of which it is known by now whether they are in a copy's way.
+    fn settle_deletes(&mut self) -> Result<()> {
+        if self.waiting.is_empty() && self.relations.is_empty() {
+            return Ok(());
+        }
+        for relation in std::mem::take(&mut self.relations) {
+            match relation {
+                Relation::Collision { file, below } => {
+                    self.refusals.add(&file, &format!("is a file and `{}` needs it to be a folder", below.escape_debug()));
+                }
+                Relation::Blocking { key } => {
+                    if let Some(at) = self.waiting.iter().position(|d| d.key == key) {
+                        let deletion = self.waiting.remove(at);
+                        self.write_delete(&deletion, 0)?;
+                    }
+                }
+            }
+        }
+        let (stay, go): (Vec<_>, Vec<_>) = std::mem::take(&mut self.waiting).into_iter().partition(|d| self.paths.is_open(&d.key));
+        self.waiting = stay;
+        go.iter().try_for_each(|d| self.write_delete(d, 2))
+    }
+
+    fn write_delete(&mut self, d: &Deletion, order: i32) -> Result<()> {
+        let row = Row { size: d.size, etag: d.etag.as_deref(), ..Row::of_key(&d.key, &d.path, d.reason) };
+        self.writer.append(StepKey { round: d.round, order, action: Action::Delete, depth: None }, &row)
+    }
+
+    fn fate(&mut self, key: &str, fate: Fate) {
+        if self.rules.file_system {
+            self.paths.row(key, fate, &mut self.relations);
+        }
+    }
+
+    /// Sees what must not be done with a changed row.
+    fn check(&mut self, judged: &Judged<'_>, i: usize, key: &str, target: bool) {
+        if target {
+            self.check_key(key);
+        }
+        for side in [&judged.batch.left, &judged.batch.right] {
+            let address = side.address();
+            if address.is_valid(i) && self.destruction.hits(address.value(i)) {
+                self.refusals.add_destruction(key, address.value(i));
+                return;
+            }
+        }
+    }
+
+    fn check_key(&mut self, key: &str) {
+        if guard::is_reserved(key) {
+            self.refusals.add(key, "is a name that Millrace keeps for itself at every destination");
+        } else if let Some(why) = guard::unfit(key, self.rules, self.prefix_bytes) {
+            self.refusals.add(key, why);
+        }
+    }
+
+    /// Decides over the directories that the stream has left.
+    pub(super) async fn markers(&mut self, lookup: Option<&Lookup>) -> Result<()> {
+        let closed = std::mem::take(&mut self.closed);
+        let part = self.part;
+        let files = self.rules.file_system;
+        let found: Vec<(Closed, Found, Found)> = stream::iter(closed)
+            .map(|one| async move {
+                let Some(lookup) = lookup.filter(|_| one.covers_changes) else { return Ok((one, None, None)) };
+                let path = part.path_of(&one.key);
+                let marker = if one.marker.is_none() { lookup.get(&path).await? } else { None };
+                let folder = path[..path.len() - MARKER.len()].trim_end_matches('/');
+                let file = if files && !folder.is_empty() && !part.path_of("").starts_with(folder) {
+                    lookup.get(folder).await?
+                } else {
+                    None
+                };
+                Ok::<_, Error>((one, marker, file))
+            })
+            .buffered(LOOKUPS)
+            .try_collect()
+            .await?;
+        for (mut one, marker, file) in found {
+            if let (Some(file), true) = (file, one.marker.is_none() || one.covers_changes) {
+                self.refusals.add(&file.path, "is a file in the same commit as objects below it");
+            }
+            if one.marker.is_none() {
+                one.marker = marker.map(|entry| MarkerRow { base: Some(entry.clone()), target: Some(entry), ..MarkerRow::default() });
+            }
+            let listed = self.listed.contains(&one.key);
+            let decision = one.decide(self.full, listed, !self.rounds.retracts());
+            self.decided(decision)?;
+        }
+        Ok(())
+    }
+
+    fn decided(&mut self, decision: Decision) -> Result<()> {
+        let Decision { key, retract, publish, held, in_view, reason } = decision;
+        self.objects += u64::from(in_view);
+        if held {
+            self.held.0 += 1;
+            if self.held.1.len() < HELD_NAMED {
+                self.held.1.push(key.clone());
+            }
+        }
+        let depth = i32::try_from(key.matches('/').count()).unwrap_or(i32::MAX);
+        if retract {
+            self.rows += 1;
+            let step = StepKey { round: Rounds::RETRACT, order: depth, action: Action::Retract, depth: Some(depth) };
+            self.writer.append(step, &Row::of_key(&key, &self.part.path_of(&key), reason))?;
+        }
+        let Some(entry) = publish else { return Ok(()) };
+        self.check_key(&key);
+        if self.destruction.hits(&entry.address) {
+            self.refusals.add_destruction(&key, &entry.address);
+        }
+        self.rows += 1;
+        let step = StepKey { round: self.rounds.markers(), order: -depth, action: Action::Copy, depth: Some(depth) };
+        self.writer.append(step, &Row::of_entry(&key, &entry, reason))
+    }
+
+    /// The stream is at its end.
+    pub(super) async fn finish(&mut self, lookup: Option<&Lookup>) -> Result<()> {
+        self.directories.finish(&mut self.closed);
+        if self.rounds.has_markers() {
+            self.markers(lookup).await?;
+        }
+        self.settle_deletes()?;
+        let rest = std::mem::take(&mut self.waiting);
+        rest.iter().try_for_each(|d| self.write_delete(d, 2))
+    }
+
+    /// What a person should know.
+    pub(super) fn notes(&self) -> Vec<String> {
+        if self.held.0 == 0 {
+            return Vec::new();
+        }
+        let more = if self.held.0 > self.held.1.len() as u64 { ", …" } else { "" };
+        vec![format!(
+            "{} completion marker(s) held back, because not everything below is selected: {}{more}",
+            self.held.0,
+            self.held.1.join(", ")
+        )]
+    }
+
+    /// Closes the files; refuses what must be refused.
+    pub(super) fn into_rounds(self) -> Result<Vec<Round>> {
+        debug_assert!(self.unfiltered || self.held.0 == 0 || self.rounds.has_markers());
+        if let Some(error) = self.refusals.into_error(self.destination) {
+            return Err(error);
+        }
+        self.writer.finish(&self.rounds.names())
+    }
+}
+
+impl Judged<'_> {
+    /// What the row says to the directories above it.
+    fn facts(&self, i: usize, changed: bool) -> RowFacts {
+        RowFacts {
+            changed,
+            unselected_base: self.batch.has_left.value(i) && !self.base.value(i),
+            unselected_target: self.batch.has_right.value(i) && !self.target.value(i),
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! What planning must know of stores, without knowing how bytes move: where metadata files are read, which keys a
+//! destination can hold, and when two URLs mean one place.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use object_store::{ObjectStore, path::Path};
+
+use crate::error::Result;
+use crate::location::Location;
+
+/// Metadata files of a location: an `object_store` and the prefix of the location in it.
+#[derive(Debug, Clone)]
+pub struct MetadataStore {
+    /// The store; its names are Millrace's or lakeFS's own, never users' keys.
+    pub store: Arc<dyn ObjectStore>,
+    /// The location's prefix in the store.
+    pub prefix: Path,
+}
+
+/// Which keys a destination can hold.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct KeyRules {
+    /// Keys are paths of a file system: no empty, `.` or `..` segments, no leading or trailing slash, no NUL, segments up
+    /// to 255 bytes, and never `a` beside `a/b`.
+    pub file_system: bool,
+    /// Longest key with the destination's prefix, in bytes; 0 is no limit.
+    pub max_key_bytes: usize,
+}
+
+/// The stores that a command can reach, with the settings and credentials of each.
+pub trait Stores: Send + Sync + Debug {
+    /// Where the metadata files of `location` (a namespace, a plan, `_millrace/`) are read and written.
+    ///
+    /// # Errors
+    /// Settings that name no usable store.
+    fn metadata(&self, location: &Location) -> Result<MetadataStore>;
+
+    /// A text that is equal, or a prefix, for two locations exactly when one store holds both at the same place or one below
+    /// the other: after endpoints, `local://` paths and symbolic links are resolved. It ends in the raw path.
+    fn identity(&self, location: &Location) -> String;
+
+    /// Which keys fit at `location`.
+    fn key_rules(&self, location: &Location) -> KeyRules;
+}

@@ -1,0 +1,101 @@
+//! The stream of a diff: clusters are merged ahead, a few at a time, and come out in key order.
+
+use std::sync::Arc;
+
+use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
+use graveler::{Metarange, Namespace};
+use tokio::sync::mpsc;
+
+use super::cluster::{Cluster, Clusters, Mode};
+use super::merge::{DiffBatch, Merge, MergeSpec};
+use crate::address::storage_prefix;
+use crate::entry::Columns;
+use crate::error::{Error, Result};
+use crate::location::Location;
+use crate::part::Part;
+
+/// Clusters that are read at a time. Each holds one range of either side and two batches.
+const CLUSTERS_AHEAD: usize = 4;
+
+/// Batches that a cluster may be ahead of its reader.
+const BATCHES_AHEAD: usize = 2;
+
+/// What to read of two commits.
+#[derive(Debug, Clone)]
+pub struct DiffOptions {
+    /// Only what differs, or everything.
+    pub mode: Mode,
+    /// The part of the lake.
+    pub part: Part,
+    /// Columns of the left side.
+    pub left: Columns,
+    /// Columns of the right side.
+    pub right: Columns,
+    /// Paths, sorted bytewise, that are emitted even where nothing differs.
+    pub touched: Arc<[String]>,
+}
+
+impl Default for DiffOptions {
+    fn default() -> Self {
+        Self { mode: Mode::Changes, part: Part::new(""), left: Columns::ALL, right: Columns::ALL, touched: Arc::new([]) }
+    }
+}
+
+/// The rows of `left` and `right` that `options` ask for, in byte order of their paths. Also says how many ranges both
+/// metaranges have. Memory: a few ranges and batches, whatever the size of the commits.
+pub fn diff_stream(
+    namespace: &Namespace,
+    storage: &Location,
+    left: &Metarange,
+    right: &Metarange,
+    options: DiffOptions,
+) -> (Clusters, BoxStream<'static, Result<DiffBatch>>) {
+    let clusters = Clusters::new(left.ranges(), right.ranges(), &options.touched, options.mode, &options.part);
+    let spec = MergeSpec {
+        mode: options.mode,
+        part: options.part,
+        left: options.left,
+        right: options.right,
+        storage: storage_prefix(storage).into(),
+        touched: options.touched,
+    };
+    let stream = merge_clusters(namespace.clone(), clusters.clusters.clone(), spec);
+    (clusters, stream)
+}
+
+pub(crate) fn merge_clusters(namespace: Namespace, clusters: Vec<Cluster>, spec: MergeSpec) -> BoxStream<'static, Result<DiffBatch>> {
+    stream::iter(clusters)
+        .map(move |cluster| {
+            let merge = Merge::new((&namespace, &namespace), cluster, spec.clone());
+            async move { Ok::<_, Error>(spawn_merge(merge)) }
+        })
+        .buffered(CLUSTERS_AHEAD)
+        .try_flatten()
+        .boxed()
+}
+
+/// Runs a merge in a task of its own. The task ends when its reader is dropped.
+fn spawn_merge(mut merge: Merge) -> BoxStream<'static, Result<DiffBatch>> {
+    let (send, receive) = mpsc::channel(BATCHES_AHEAD);
+    let mut tasks = tokio::task::JoinSet::new();
+    tasks.spawn(async move {
+        loop {
+            let batch = merge.next().await.transpose();
+            let Some(batch) = batch else { return };
+            let failed = batch.is_err();
+            if send.send(batch).await.is_err() || failed {
+                return;
+            }
+        }
+    });
+    stream::unfold((receive, tasks), |(mut receive, mut tasks)| async move {
+        match receive.recv().await {
+            Some(batch) => Some((batch, (receive, tasks))),
+            None => match tasks.join_next().await {
+                Some(Err(e)) => Some((Err(Error::bug(format!("a merge ended early: {e}"))), (receive, tasks))),
+                _ => None,
+            },
+        }
+    })
+    .boxed()
+}

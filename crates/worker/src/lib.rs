@@ -1,0 +1,23 @@
+//! Stores and the copy operator: action rows in, outcome rows out.
+//!
+//! ```text
+//!   plan rows ─▶ CopyExec ─▶ object (route → copy | stream | delete) ─▶ Store ─▶ outcome rows
+//!                                                                        ▲
+//!                                              Registry: settings, clients, counters, memory
+//! ```
+//! A [`Store`] is one location. The [`Registry`] opens it with the settings and credentials that belong to it, and
+//! [`CopyExec`] is the operator that does a plan's rows. A failed object is a row, never an error.
+
+#[doc(hidden)]
+pub mod conformance;
+pub mod copy;
+pub mod limit;
+pub mod outcome;
+pub mod retry;
+pub mod store;
+
+pub use copy::{CopyExec, CopySpec, OnDrift};
+pub use outcome::OUTCOME_SCHEMA;
+pub use store::registry::{Registry, RegistryOptions};
+pub use store::settings::StoreSettings;
+pub use store::{FailureKind, RequestClass, Store, StoreError};

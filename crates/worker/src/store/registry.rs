@@ -1,0 +1,237 @@
+//! The registry: every store a command can reach, with the settings and credentials of each, opened once and shared.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use object_store::ObjectStore;
+use object_store::local::LocalFileSystem;
+use object_store::path::Path;
+use planner::{Error, KeyRules, Location, MetadataStore, Result, Scheme, Stores};
+
+use super::file::{FileStore, Tree};
+use super::generic::GenericStore;
+use super::identity::real_path;
+use super::metadata::{Counted, s3_metadata};
+use super::meter::{Counters, Meter, RequestClass};
+use super::s3::{ClientKey, S3Access, S3Options, S3Store, SdkConfigs};
+use super::settings::{StoreSettings, settings_for};
+use super::{Store, generic};
+use crate::limit::{Buffers, DEFAULT_BUFFER_BYTES};
+
+/// The longest key of S3 and its kin, in bytes.
+const OBJECT_KEY_BYTES: usize = 1024;
+
+/// What a registry is made from.
+#[derive(Debug, Clone)]
+pub struct RegistryOptions {
+    /// `[[store]]` tables, those of `--store` last.
+    pub settings: Vec<StoreSettings>,
+    /// How long a request may go without an answer; requests that move bytes get more by their size.
+    pub request_timeout: Duration,
+    /// Memory for the upload buffers of all objects under way, in bytes.
+    pub buffer_bytes: u64,
+}
+
+impl Default for RegistryOptions {
+    fn default() -> Self {
+        Self { settings: Vec::new(), request_timeout: Duration::from_secs(30), buffer_bytes: DEFAULT_BUFFER_BYTES }
+    }
+}
+
+/// Opens stores. Cheap to ask: clients and folders are kept and shared.
+pub struct Registry {
+    options: RegistryOptions,
+    configs: SdkConfigs,
+    counters: Arc<Counters>,
+    buffers: Buffers,
+    opened: Mutex<Opened>,
+}
+
+/// What was opened so far.
+#[derive(Default)]
+struct Opened {
+    clients: HashMap<ClientKey, aws_sdk_s3::Client>,
+    trees: HashMap<PathBuf, Arc<Tree>>,
+    stores: HashMap<(Location, RequestClass), Arc<dyn Store>>,
+    /// Stores that sources are read from, by bucket and by the index of their settings.
+    sources: HashMap<(Scheme, String, Option<String>), Arc<dyn Store>>,
+}
+
+impl fmt::Debug for Registry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Registry").field("settings", &self.options.settings).finish_non_exhaustive()
+    }
+}
+
+impl Registry {
+    /// Reads the AWS environment and shared files. Asks no server; credentials are fetched with the first request.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Usage`](planner::ErrorKind::Usage) for settings that cannot be meant.
+    pub async fn load(options: RegistryOptions) -> Result<Arc<Self>> {
+        options.settings.iter().try_for_each(StoreSettings::check)?;
+        let configs = SdkConfigs::load(&options.settings).await;
+        let buffers = Buffers::new(options.buffer_bytes);
+        Ok(Arc::new(Self { options, configs, counters: Arc::default(), buffers, opened: Mutex::default() }))
+    }
+
+    /// The store of everything below `location`.
+    ///
+    /// # Errors
+    /// Settings that name no usable store.
+    pub fn open(&self, location: &Location, class: RequestClass) -> Result<Arc<dyn Store>> {
+        let id = (location.clone(), class);
+        let mut opened = self.opened();
+        if let Some(store) = opened.stores.get(&id) {
+            return Ok(Arc::clone(store));
+        }
+        let store = self.build(&mut opened, location, class)?;
+        opened.stores.insert(id, Arc::clone(&store));
+        Ok(store)
+    }
+
+    /// The store that holds the object at `location`, and the object's key there. For reading: on `file://` links are
+    /// followed, because the lake says where its data lies.
+    ///
+    /// # Errors
+    /// Settings that name no usable store.
+    pub fn source(&self, location: &Location) -> Result<(Arc<dyn Store>, String)> {
+        let settings = settings_for(&self.options.settings, location).map(|one| one.prefix.clone());
+        let id = (location.scheme(), location.bucket().to_owned(), settings);
+        let known = self.opened().sources.get(&id).map(Arc::clone);
+        let at = self.resolve(location)?;
+        if let Some(store) = known {
+            return Ok((store, at.path().to_owned()));
+        }
+        let meter = self.meter(RequestClass::Data);
+        let store: Arc<dyn Store> = match at.scheme() {
+            Scheme::File => Arc::new(FileStore::reader(meter)),
+            // The settings are the object's: those of a part of a bucket may differ from those of its root.
+            Scheme::S3 => {
+                let root = Location::new(Scheme::S3, at.bucket(), "");
+                Arc::new(self.s3(&mut self.opened(), &root, &at, meter)?)
+            }
+            scheme => self.open(&Location::new(scheme, at.bucket(), ""), RequestClass::Data)?,
+        };
+        self.opened().sources.insert(id, Arc::clone(&store));
+        Ok((store, at.path().to_owned()))
+    }
+
+    /// Requests sent so far, each attempt counted: data, control.
+    #[must_use]
+    pub fn requests(&self) -> (u64, u64) {
+        self.counters.requests()
+    }
+
+    /// Payload bytes that passed through this process so far.
+    #[must_use]
+    pub fn payload_bytes(&self) -> u64 {
+        self.counters.payload_bytes()
+    }
+
+    /// The memory that uploads share.
+    #[must_use]
+    pub fn buffers(&self) -> &Buffers {
+        &self.buffers
+    }
+
+    /// How long a request may go without an answer.
+    #[must_use]
+    pub fn request_timeout(&self) -> Duration {
+        self.options.request_timeout
+    }
+
+    fn opened(&self) -> std::sync::MutexGuard<'_, Opened> {
+        self.opened.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn meter(&self, class: RequestClass) -> Meter {
+        Meter::new(Arc::clone(&self.counters), class)
+    }
+
+    fn build(&self, opened: &mut Opened, location: &Location, class: RequestClass) -> Result<Arc<dyn Store>> {
+        let at = self.resolve(location)?;
+        let meter = self.meter(class);
+        Ok(match at.scheme() {
+            Scheme::File | Scheme::Local => {
+                let root = at.file_path().unwrap_or_default();
+                let tree = opened.trees.entry(root.clone()).or_insert_with(|| Arc::new(Tree::new(root)));
+                Arc::new(FileStore::new(&at, Arc::clone(tree), meter))
+            }
+            Scheme::S3 => Arc::new(self.s3(opened, &at, &at, meter)?),
+            Scheme::Memory | Scheme::Gs | Scheme::Az | Scheme::Http | Scheme::Https => Arc::new(GenericStore::open(&at, meter)?),
+        })
+    }
+
+    /// The S3 store rooted at `root`, with the settings that belong to `object`.
+    fn s3(&self, opened: &mut Opened, root: &Location, object: &Location, meter: Meter) -> Result<S3Store> {
+        let settings = settings_for(&self.options.settings, object);
+        let access = S3Access::resolve(&self.configs, settings)?;
+        let client = opened.clients.entry(access.key()).or_insert_with(|| access.client()).clone();
+        let options = S3Options::new(settings, self.options.request_timeout);
+        Ok(S3Store::new(client, root, access.access, options, meter))
+    }
+
+    /// Turns `local://` into the folder it stands for.
+    fn resolve(&self, location: &Location) -> Result<Location> {
+        if location.scheme() != Scheme::Local {
+            return Ok(location.clone());
+        }
+        // A full address holds an absolute path and no name.
+        if location.bucket().is_empty() {
+            return Ok(Location::new(Scheme::File, "", location.path()));
+        }
+        let Some(base) = settings_for(&self.options.settings, location).and_then(|one| one.path.as_deref()) else {
+            return Err(Error::usage(format!("{location}: where lakeFS's local block store lies is not known"))
+                .with_help("add a [[store]] table with prefix = \"local://\" and path = \"…\", the server's blockstore.local.path"));
+        };
+        Ok(Location::parse(base)?.join(&format!("{}/{}", location.bucket(), location.path())))
+    }
+}
+
+impl Stores for Registry {
+    fn metadata(&self, location: &Location) -> Result<MetadataStore> {
+        let at = self.resolve(location)?;
+        let (store, prefix): (Arc<dyn ObjectStore>, _) = match at.scheme() {
+            Scheme::File | Scheme::Local => {
+                let prefix = Path::from_absolute_path(at.file_path().unwrap_or_default());
+                (Arc::new(LocalFileSystem::new()), prefix.map_err(|error| error.to_string()))
+            }
+            Scheme::S3 => {
+                let access = S3Access::resolve(&self.configs, settings_for(&self.options.settings, &at))?;
+                (s3_metadata(&access, &at)?, Path::parse(at.path()).map_err(|error| error.to_string()))
+            }
+            _ => (generic::open(&at)?, Path::parse(at.path()).map_err(|error| error.to_string())),
+        };
+        let prefix = prefix.map_err(|error| {
+            Error::usage(format!("{location} cannot hold metadata files: {error}"))
+                .with_help("use a path without empty, `.` and `..` segments")
+        })?;
+        let store = Arc::new(Counted::new(store, self.meter(RequestClass::Control)));
+        Ok(MetadataStore { store, prefix })
+    }
+
+    fn identity(&self, location: &Location) -> String {
+        let at = self.resolve(location).unwrap_or_else(|_| location.clone());
+        match at.scheme() {
+            Scheme::File => format!("file|{}", real_path(&at.file_path().unwrap_or_default())),
+            Scheme::S3 => {
+                let access = S3Access::resolve(&self.configs, settings_for(&self.options.settings, &at));
+                let endpoint = access.map_or_else(|_| "s3|aws".to_owned(), |access| access.access.endpoint);
+                format!("{endpoint}|{}/{}", at.bucket(), at.path())
+            }
+            scheme => format!("{}|{}/{}", scheme.as_str(), at.bucket(), at.path()),
+        }
+    }
+
+    fn key_rules(&self, location: &Location) -> KeyRules {
+        match location.scheme() {
+            Scheme::File | Scheme::Local => KeyRules { file_system: true, max_key_bytes: 0 },
+            Scheme::Memory => KeyRules::default(),
+            _ => KeyRules { file_system: false, max_key_bytes: OBJECT_KEY_BYTES },
+        }
+    }
+}

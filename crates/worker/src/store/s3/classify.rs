@@ -1,0 +1,139 @@
+//! What an S3 failure means. The code decides before the status, because S3 also fails in answers with status 200.
+
+use std::error::Error as _;
+
+use aws_credential_types::provider::error::CredentialsError;
+use aws_sdk_s3::config::http::HttpResponse;
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::operation::{RequestId, RequestIdExt};
+
+use crate::store::{FailureKind, StoreError};
+
+/// The failure behind an SDK error.
+pub(crate) fn classify<E>(error: &SdkError<E, HttpResponse>) -> StoreError
+where
+    E: ProvideErrorMetadata + std::error::Error + 'static,
+{
+    match error {
+        SdkError::ServiceError(answer) => {
+            let status = answer.raw().status().as_u16();
+            let meta = answer.err().meta();
+            let kind = service_kind(meta.code(), status);
+            StoreError::new(kind, describe(kind, meta.code(), meta.message(), status, &ids(meta)))
+        }
+        SdkError::TimeoutError(_) => StoreError::new(FailureKind::TimedOut, "no answer in the time allowed"),
+        SdkError::ResponseError(_) => {
+            StoreError::new(FailureKind::Unavailable, format!("the answer is broken: {}", chain_of(error)))
+        }
+        SdkError::DispatchFailure(failure) if !has_credentials_error(error) => {
+            let text = chain_of(error);
+            let never_connected = failure.is_timeout() || ["connect", "dns", "certificate", "tls"].iter().any(|word| text.contains(word));
+            let kind = match never_connected {
+                true => FailureKind::Unreachable,
+                false if failure.is_user() => FailureKind::Other,
+                false => FailureKind::Unavailable,
+            };
+            StoreError::new(kind, text)
+        }
+        _ if has_credentials_error(error) => {
+            StoreError::new(FailureKind::Denied, format!("no credentials were found: {}", chain_of(error)))
+        }
+        _ => StoreError::new(FailureKind::Other, chain_of(error)),
+    }
+}
+
+fn has_credentials_error<E>(error: &SdkError<E, HttpResponse>) -> bool
+where
+    E: std::error::Error + 'static,
+{
+    let mut at = error.source();
+    while let Some(cause) = at {
+        // The SDK wraps the provider's error in text when it caches identities, so the words count as well.
+        if cause.is::<CredentialsError>() || cause.to_string().contains("loading credentials") {
+            return true;
+        }
+        at = cause.source();
+    }
+    false
+}
+
+/// The kind of a service's failure.
+fn service_kind(code: Option<&str>, status: u16) -> FailureKind {
+    match code.unwrap_or_default() {
+        "NoSuchBucket" => FailureKind::NoBucket,
+        "NoSuchKey" | "NotFound" | "NoSuchUpload" | "NoSuchVersion" => FailureKind::NotFound,
+        "PreconditionFailed" => FailureKind::Precondition,
+        "SlowDown" | "ServiceUnavailable" | "Throttling" | "ThrottlingException" | "TooManyRequests" | "RequestLimitExceeded"
+        | "ConditionalRequestConflict" | "OperationAborted" => FailureKind::Throttled,
+        "InternalError" | "RequestTimeout" | "IncompleteBody" => FailureKind::Unavailable,
+        "BadDigest" | "XAmzContentChecksumMismatch" | "XAmzContentSHA256Mismatch" => FailureKind::Mismatch,
+        "KeyTooLongError" | "InvalidObjectName" => FailureKind::BadKey,
+        "QuotaExceeded" | "InsufficientStorage" | "XMinioStorageFull" => FailureKind::Full,
+        "EntityTooLarge" | "MetadataTooLarge" | "NotImplemented" => FailureKind::Unsupported,
+        "PermanentRedirect" | "TemporaryRedirect" | "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException" => {
+            FailureKind::Unreachable
+        }
+        "AccessDenied" | "InvalidAccessKeyId" | "SignatureDoesNotMatch" | "ExpiredToken" | "InvalidToken" | "AccountProblem" => {
+            FailureKind::Denied
+        }
+        _ => status_kind(status),
+    }
+}
+
+fn status_kind(status: u16) -> FailureKind {
+    match status {
+        301 | 302 | 307 | 308 => FailureKind::Unreachable,
+        401 | 403 => FailureKind::Denied,
+        404 => FailureKind::NotFound,
+        412 => FailureKind::Precondition,
+        429 => FailureKind::Throttled,
+        501 => FailureKind::Unsupported,
+        507 => FailureKind::Full,
+        // A failure inside a 200, and every other trouble of the server.
+        200..=299 | 500..=599 => FailureKind::Unavailable,
+        _ => FailureKind::Other,
+    }
+}
+
+fn ids<M: RequestId + RequestIdExt>(meta: &M) -> String {
+    meta.request_id().map(|id| format!(", request {id}")).unwrap_or_default()
+}
+
+fn describe(kind: FailureKind, code: Option<&str>, message: Option<&str>, status: u16, ids: &str) -> String {
+    let what = match (code, message) {
+        (Some(code), Some(message)) => format!("{code}: {message}"),
+        (Some(one), None) | (None, Some(one)) => one.to_owned(),
+        (None, None) => kind.as_str().replace('_', " "),
+    };
+    format!("{what} (status {status}{ids})")
+}
+
+/// An error with its causes in one line, each said once.
+pub(crate) fn chain_of(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut at = error.source();
+    while let Some(cause) = at {
+        let next = cause.to_string();
+        if !text.contains(&next) {
+            text = format!("{text}: {next}");
+        }
+        at = cause.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_code_goes_before_the_status() {
+        assert_eq!(service_kind(Some("SlowDown"), 503), FailureKind::Throttled);
+        assert_eq!(service_kind(Some("InternalError"), 200), FailureKind::Unavailable);
+        assert_eq!(service_kind(Some("NoSuchBucket"), 404), FailureKind::NoBucket);
+        assert_eq!(service_kind(None, 404), FailureKind::NotFound);
+        assert_eq!(service_kind(None, 503), FailureKind::Unavailable);
+        assert_eq!(service_kind(Some("SomethingNew"), 403), FailureKind::Denied);
+        assert_eq!(service_kind(Some("RequestTimeout"), 400), FailureKind::Unavailable);
+    }
+}

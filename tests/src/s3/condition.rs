@@ -1,0 +1,56 @@
+//! Conditional requests.
+
+use hyper::HeaderMap;
+use s3s::{S3Result, dto::ETagCondition, s3_error};
+
+use super::object::Object;
+
+fn holds(condition: &ETagCondition, etag: &str) -> bool {
+    condition.as_etag().is_none_or(|wanted| wanted.value() == etag)
+}
+
+/// The conditions of a write, looked at under the lock under which it is applied.
+pub(crate) fn check_write(
+    if_match: Option<&ETagCondition>,
+    if_none_match: Option<&ETagCondition>,
+    current: Option<&Object>,
+) -> S3Result<()> {
+    match (if_match, current) {
+        (Some(_), None) => return Err(s3_error!(NoSuchKey)),
+        (Some(condition), Some(object)) if !holds(condition, &object.etag) => return Err(s3_error!(PreconditionFailed)),
+        _ => {}
+    }
+    match (if_none_match, current) {
+        (Some(condition), Some(object)) if holds(condition, &object.etag) => Err(s3_error!(PreconditionFailed)),
+        _ => Ok(()),
+    }
+}
+
+/// The conditions of a read.
+pub(crate) fn check_read(
+    if_match: Option<&ETagCondition>,
+    if_none_match: Option<&ETagCondition>,
+    object: &Object,
+) -> S3Result<()> {
+    if if_match.is_some_and(|condition| !holds(condition, &object.etag)) {
+        return Err(s3_error!(PreconditionFailed));
+    }
+    if if_none_match.is_some_and(|condition| holds(condition, &object.etag)) {
+        return Err(s3_error!(NotModified));
+    }
+    Ok(())
+}
+
+/// The conditions on the source of a copy: here the answer is 412 for both.
+pub(crate) fn check_source(
+    if_match: Option<&ETagCondition>,
+    if_none_match: Option<&ETagCondition>,
+    source: &Object,
+) -> S3Result<()> {
+    check_read(if_match, if_none_match, source).map_err(|_| s3_error!(PreconditionFailed))
+}
+
+/// A condition in a header that `s3s` does not read for this operation.
+pub(crate) fn of_header(headers: &HeaderMap, name: &str) -> Option<ETagCondition> {
+    ETagCondition::parse_http_header(headers.get(name)?.as_bytes()).ok()
+}
