@@ -13,7 +13,7 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
-pub(crate) use export::{ApplyArgs, ExportArgs, GuardArgs, MarkerArgs, PlanArgs, RoundArgs, RunArgs, SelectionArgs, SparkArgs};
+pub(crate) use export::{ApplyArgs, ExportArgs, PlanArgs, SelectionArgs, SparkArgs};
 pub(crate) use look::{CatArgs, CompletionsArgs, DiffArgs, LogArgs, LsArgs, RefsArgs, RunsArgs, SqlArgs};
 
 /// Everything that was typed.
@@ -104,7 +104,7 @@ pub(crate) struct GlobalArgs {
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
 
-    /// Settings of one store: prefix=URL,endpoint=URL,region=R,profile=P,path_style=true,… (repeatable)
+    /// Settings of one store, such as `prefix=s3://BUCKET,endpoint=URL,path_style=true` (repeatable)
     #[arg(long = "store", global = true, value_name = "SPEC")]
     pub(crate) stores: Vec<String>,
 }

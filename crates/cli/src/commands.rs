@@ -15,9 +15,10 @@ mod source;
 mod sql;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use planner::{Error, Location, Result};
-use worker::Registry;
+use worker::{Registry, RegistryOptions};
 
 use crate::args::{Cli, Command, GlobalArgs};
 use crate::exit::ExitStatus;
@@ -39,8 +40,10 @@ pub(crate) struct Context {
 
 impl Context {
     /// The stores with their settings.
-    pub(crate) fn registry(&self) -> Result<Arc<Registry>> {
-        Ok(Arc::new(Registry::new(settings::stores(&self.global)?)))
+    pub(crate) async fn registry(&self, request_timeout: Option<Duration>) -> Result<Arc<Registry>> {
+        let default = RegistryOptions::default();
+        let request_timeout = request_timeout.unwrap_or(default.request_timeout);
+        Registry::load(RegistryOptions { settings: settings::stores(&self.global)?, request_timeout, ..default }).await
     }
 }
 

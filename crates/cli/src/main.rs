@@ -16,7 +16,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use planner::Error;
 
-use crate::args::{Cli, GlobalArgs};
+use crate::args::Cli;
 use crate::exit::ExitStatus;
 use crate::output::Output;
 use crate::output::progress::Screen;

@@ -47,9 +47,11 @@ impl Output {
             (OutputFormat::Text, _) => text::summary(&mut out, report)?,
         }
         out.flush()?;
-        match (&report.error, self.format) {
-            (Some(error), OutputFormat::Text) => text::error(&mut stderr(), &error.message, error.help.as_deref()),
-            _ => Ok(()),
+        match &report.error {
+            _ if self.is_json() => Ok(()),
+            Some(error) => text::error(&mut stderr(), &error.message, error.help.as_deref()),
+            None if report.failed > 0 => text::error(&mut stderr(), &format!("{} failed", size::counted(report.failed, "object")), None),
+            None => Ok(()),
         }
     }
 
@@ -61,7 +63,6 @@ impl Output {
             OutputFormat::Json => json::error(&mut stdout(), error.kind().name(), &message, error.help()),
         };
     }
-
 }
 
 /// Tells what is wrong with the words that were typed, or shows the help that was asked for.
@@ -70,7 +71,10 @@ pub(crate) fn usage(error: &clap::Error, format: OutputFormat) -> ExitStatus {
         let _ = error.print();
     } else {
         let text = error.to_string();
-        let message = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+        // The first paragraph: what is wrong, and with what.
+        let message: Vec<_> = text.lines().take_while(|line| !line.is_empty()).map(str::trim).collect();
+        let message = message.join(" ");
+        let message = message.trim_start_matches("error: ");
         let help = "see millrace --help";
         let _ = json::error(&mut stdout(), ErrorKind::Usage.name(), message, Some(help));
     }

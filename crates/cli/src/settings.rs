@@ -85,7 +85,8 @@ mod tests {
 
     #[test]
     fn tables_are_read() {
-        let text = "[[store]]\nprefix = \"s3://a\"\nregion = \"eu-west-1\"\n\n[[store]]\nprefix = \"local://\"\npath = \"/srv/block\"\n";
+        let text =
+            "[[store]]\nprefix = \"s3://a\"\nregion = \"eu-west-1\"\n\n[[store]]\nprefix = \"local://\"\npath = \"/srv/block\"\n";
         let stores = parse(text).unwrap();
         assert_eq!(stores.iter().map(|s| s.prefix.as_str()).collect::<Vec<_>>(), ["s3://a", "local://"]);
         assert!(parse("").unwrap().is_empty());
@@ -108,7 +109,10 @@ mod tests {
 
     #[test]
     fn values_are_never_repeated() {
-        for bad in ["[[store]]\nprefix = \"s3://a\"\npath_style = \"hunter2\"\n", "[[store]]\nprefix = \"s3://a\"\nsecret_access_key = \"hunter2\"\n"] {
+        for bad in [
+            "[[store]]\nprefix = \"s3://a\"\npath_style = \"hunter2\"\n",
+            "[[store]]\nprefix = \"s3://a\"\nsecret_access_key = \"hunter2\"\n",
+        ] {
             let error = parse(bad).unwrap_err();
             assert!(!format!("{error} {:?}", error.help()).contains("hunter2"), "{error}");
             assert!(error.message().starts_with("line 3: "), "{error}");

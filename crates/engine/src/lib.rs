@@ -1,8 +1,29 @@
 //! A run from start to end: base, plan, rounds with barriers, receipt, marker.
+//!
+//! ```text
+//!  export ──▶ prepare (base ◀ HEAD, receipts) ──▶ run: rounds ──▶ receipt ──▶ HEAD ──▶ marker
+//!  plan   ──▶ prepare ──▶ a folder                 ▲
+//!  apply  ──────────────── the folder ─────────────┘
+//! ```
 
+pub mod base;
+pub mod clock;
+pub mod destination;
+mod export;
+pub mod guards;
+pub mod head;
+pub mod marker;
+mod overview;
+mod prepare;
 pub mod progress;
+pub mod receipt;
 pub mod report;
 pub mod request;
+mod rounds;
+mod run;
+pub mod session;
 
+pub use export::{apply, export, history, plan};
+pub use overview::{DirectoryCounts, PlanOverview, PlannedRow};
 pub use report::{RunReport, State};
 pub use request::{Adopt, ApplyRequest, ExportRequest, Guards, MarkerOptions, MaxDelete, RunOptions, Source};

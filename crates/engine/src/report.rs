@@ -148,3 +148,81 @@ pub struct RunReport {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<ErrorReport>,
 }
+
+impl RunReport {
+    /// Failed rows that a report names.
+    pub const MAX_FAILURES: usize = 100;
+
+    /// The report of a run that has done nothing yet.
+    #[must_use]
+    pub fn new(run: String, source: String, destination: &planner::Location) -> Self {
+        Self {
+            run,
+            state: State::Running,
+            update_time: crate::clock::now(),
+            source,
+            destination: destination.to_string(),
+            commit: None,
+            base: None,
+            rounds: Vec::new(),
+            copied: 0,
+            deleted: 0,
+            retracted: 0,
+            unchanged: None,
+            failed: 0,
+            skipped: 0,
+            bytes: 0,
+            failures: Vec::new(),
+            ranges: RangeCounts::default(),
+            requests: RequestCounts::default(),
+            elapsed_ms: 0,
+            plan_ms: 0,
+            plan: None,
+            receipt: None,
+            marker: None,
+            notes: Vec::new(),
+            error: None,
+        }
+    }
+
+    /// It ended by `error`.
+    pub fn fail(&mut self, error: &planner::Error) {
+        use planner::ErrorKind as K;
+        self.state = match error.kind() {
+            K::Usage | K::Guard => State::Refused,
+            K::Interrupted | K::TimedOut => State::Cancelled,
+            _ => State::Failed,
+        };
+        self.error = Some(error.into());
+    }
+
+    /// What a plan says: its commits, ranges and, as counts, what would be done.
+    pub(crate) fn planned(&mut self, plan: &planner::plan::PlanFile) {
+        let summary = &plan.summary;
+        self.commit = Some(plan.commit.clone());
+        self.base = plan.base.as_ref().map(|b| b.commit.clone());
+        self.unchanged = summary.unchanged;
+        self.ranges =
+            RangeCounts { total: summary.ranges_total, opened: summary.ranges_opened, looked_up: summary.looked_up };
+        self.notes.clone_from(&plan.notes);
+        let round = |r: &planner::plan::Round| RoundReport {
+            round: r.round,
+            name: r.name.clone(),
+            copied: r.copied,
+            deleted: r.deleted,
+            bytes: r.bytes,
+            ..RoundReport::default()
+        };
+        self.rounds = plan.rounds.iter().map(round).collect();
+        self.total();
+    }
+
+    /// The totals of the rounds; those of round 0 are apart.
+    pub(crate) fn total(&mut self) {
+        let sum = |f: fn(&RoundReport) -> u64| self.rounds.iter().filter(|r| r.round != 0).map(f).sum::<u64>();
+        (self.copied, self.deleted, self.bytes) = (sum(|r| r.copied), sum(|r| r.deleted), sum(|r| r.bytes));
+        self.retracted = self.rounds.iter().filter(|r| r.round == 0).map(|r| r.deleted).sum();
+        self.failed = self.rounds.iter().map(|r| r.failed).sum();
+        self.skipped = self.rounds.iter().map(|r| r.skipped).sum();
+    }
+}

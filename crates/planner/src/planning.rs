@@ -43,6 +43,8 @@ pub struct Base {
     pub unknown: BTreeSet<String>,
     /// Markers that a listing found at a destination without a receipt.
     pub listed: BTreeSet<String>,
+    /// Foreign keys that a listing found in a file system: none may be where a folder must be, or a folder where a file must.
+    pub in_the_way: BTreeSet<String>,
 }
 
 /// What to plan.

@@ -21,10 +21,10 @@ The Spark exporter's own words are understood as well; without --prev-commit-id 
   millrace export orders s3a://mirror/orders --branch main --prev-commit-id 4f3a…"
 )]
 pub(crate) struct ExportArgs {
-    /// The commit, and the part of it
+    /// The commit and the part of it: lakefs://REPO/REF[/PREFIX/] or lake+…?ref=REF[&prefix=PREFIX/]
     #[arg(value_name = "SOURCE")]
     pub(crate) source: String,
-    /// Where to
+    /// Where to: s3://BUCKET/PREFIX, gs://…, az://…, file:///DIR or a plain path
     #[arg(value_name = "DEST")]
     pub(crate) destination: String,
     #[command(flatten)]
@@ -48,9 +48,9 @@ pub(crate) struct ExportArgs {
 Examples:
   millrace plan lakefs://orders/main s3://mirror/orders
   millrace plan lakefs://orders/main s3://mirror/orders -o s3://plans/orders-42
-  millrace sql s3://plans/orders-42 'SELECT * FROM plan WHERE action = '\\''delete'\\'")]
+  millrace sql s3://plans/orders-42 \"SELECT key FROM plan WHERE action = 'delete'\"")]
 pub(crate) struct PlanArgs {
-    /// The commit, and the part of it
+    /// The commit and the part of it: lakefs://REPO/REF[/PREFIX/] or lake+…?ref=REF[&prefix=PREFIX/]
     #[arg(value_name = "SOURCE")]
     pub(crate) source: String,
     /// What the plan is for
@@ -109,7 +109,7 @@ pub(crate) struct SelectionArgs {
     #[arg(long, value_name = "GLOB")]
     pub(crate) exclude: Vec<String>,
 
-    /// Only objects of which this is true: over key, size, etag, mtime, content_type, metadata
+    /// Only objects of which this is true: over `key, size, etag, mtime, content_type, metadata`
     #[arg(long = "where", value_name = "SQL", allow_hyphen_values = true)]
     pub(crate) predicate: Option<String>,
 
@@ -185,10 +185,7 @@ impl MarkerArgs {
     /// As the engine wants it.
     pub(crate) fn options(&self) -> MarkerOptions {
         let default = MarkerOptions::default();
-        MarkerOptions {
-            keep_success: self.keep_success,
-            template: self.marker_template.clone().unwrap_or(default.template),
-        }
+        MarkerOptions { keep_success: self.keep_success, template: self.marker_template.clone().unwrap_or(default.template) }
     }
 }
 

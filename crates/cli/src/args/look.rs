@@ -23,7 +23,7 @@ Examples:
   millrace ls lakefs://orders/main/tables/ --human-readable
   millrace ls 'lake+file:///srv/lake/orders?ref=v1&prefix=tables/' --output json")]
 pub(crate) struct LsArgs {
-    /// The commit, and the part of it
+    /// The commit and the part of it: lakefs://REPO/REF[/PREFIX/] or lake+…?ref=REF[&prefix=PREFIX/]
     #[arg(value_name = "LAKE")]
     pub(crate) lake: String,
 
@@ -93,7 +93,7 @@ pub(crate) struct CatArgs {
     pub(crate) lake: String,
 
     /// The object's path, as `ls` prints it
-    #[arg(value_name = "KEY", allow_hyphen_values = true)]
+    #[arg(value_name = "KEY")]
     pub(crate) key: String,
 
     /// Write to this file instead of stdout

@@ -37,7 +37,7 @@ fn every_verb_that_is_built_is_understood() {
         &["log", "lakefs://r/a", "-n", "3", "--first-parent"],
         &["log", "lakefs://r/a", "--amount=3"],
         &["refs", "lakefs://r"],
-        &["cat", "lakefs://r/a", "-dash/key", "-o", "file"],
+        &["cat", "lakefs://r/a", "-o", "file", "--", "-dash/key"],
         &["sql", "SELECT 1"],
         &["sql", "a=lakefs://r/a", "b=./plan", "SELECT 1"],
         &["completions", "bash"],
@@ -59,7 +59,16 @@ fn verbs_that_are_not_built_are_not_known() {
 #[test]
 fn selection_is_read() {
     let args = export(&[
-        "--include", "tables/**", "--include=site/*", "--exclude", "*.tmp", "--where", "size < 10", "--from", "v1", "--dry-run",
+        "--include",
+        "tables/**",
+        "--include=site/*",
+        "--exclude",
+        "*.tmp",
+        "--where",
+        "size < 10",
+        "--from",
+        "v1",
+        "--dry-run",
     ]);
     let spec = args.selection.spec();
     assert_eq!(spec.include, ["tables/**", "site/*"]);
@@ -115,7 +124,8 @@ fn a_flag_with_an_optional_value_does_not_eat_the_next_word() {
 
 #[test]
 fn the_run_is_read() {
-    let options = export(&["--concurrency", "64", "--timeout", "1h", "--request-timeout", "45s", "--on-drift", "take"]).run.options();
+    let options =
+        export(&["--concurrency", "64", "--timeout", "1h", "--request-timeout", "45s", "--on-drift", "take"]).run.options();
     assert_eq!((options.concurrency, options.take_drifted), (Some(64), true));
     assert_eq!(options.timeout, Some(Duration::from_hours(1)));
     assert_eq!(options.request_timeout, Some(Duration::from_secs(45)));

@@ -19,7 +19,7 @@ pub(crate) async fn run(context: &Context, args: &ApplyArgs) -> Outcome {
 }
 
 async fn apply(context: &Context, args: &ApplyArgs, progress: &Reporter) -> Result<RunReport> {
-    let registry = context.registry()?;
+    let registry = context.registry(args.run.request_timeout).await?;
     let request = ApplyRequest {
         plan: super::location(&args.plan, "a plan's folder")?,
         guards: args.guards.guards(),

@@ -14,7 +14,7 @@ use crate::output::{self, listing};
 
 /// Runs the command.
 pub(crate) async fn run(context: &Context, args: &DiffArgs) -> Outcome {
-    let registry = context.registry()?;
+    let registry = context.registry(None).await?;
     let left = source::lake_at(&registry, &args.left).await?;
     let right = source::lake_at(&registry, &args.right).await?;
     let (left_url, right_url) = (&left.lake.url, &right.lake.url);
@@ -29,7 +29,7 @@ pub(crate) async fn run(context: &Context, args: &DiffArgs) -> Outcome {
             .into());
     }
     let lake = Arc::clone(&right.lake.commits);
-    let differences = table::diff(lake, &left.commit, &right.commit, right_url.prefix()).await?;
+    let differences = table::diff(lake, &left.commit, &right.commit, right_url.prefix());
     let frame = ls::one_stream().read_table(differences)?.select_columns(&["type", "path", "size"])?;
     let mut batches = frame.execute_stream().await?;
     let mut out = output::stdout();

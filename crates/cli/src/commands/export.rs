@@ -22,7 +22,7 @@ pub(crate) async fn run(context: &Context, args: &ExportArgs) -> Outcome {
 }
 
 async fn export(context: &Context, args: &ExportArgs, progress: &Reporter) -> Result<RunReport> {
-    let registry = context.registry()?;
+    let registry = context.registry(args.run.request_timeout).await?;
     let request = tokio::select! {
         request = request::of_export(&registry, args) => request?,
         error = stop::signalled() => return Err(error),

@@ -14,7 +14,7 @@ use crate::output::{self, listing};
 
 /// Runs the command.
 pub(crate) async fn run(context: &Context, args: &LogArgs) -> Outcome {
-    let at = source::lake_at(&context.registry()?, &args.lake).await?;
+    let at = source::lake_at(&context.registry(None).await?, &args.lake).await?;
     let commits = history::log(Arc::clone(&at.lake.commits), at.commit, args.first_parent);
     let mut commits = commits.take(args.amount.unwrap_or(usize::MAX));
     let mut out = output::stdout();

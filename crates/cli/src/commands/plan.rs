@@ -28,7 +28,7 @@ pub(crate) async fn make(
     folder: Option<&str>,
     request: impl AsyncFnOnce(&Arc<Registry>) -> Result<ExportRequest>,
 ) -> Result<Made> {
-    let registry = context.registry()?;
+    let registry = context.registry(None).await?;
     let into = match folder {
         Some(folder) => super::location(folder, "the plan's folder")?,
         None => own_folder()?,

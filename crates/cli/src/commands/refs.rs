@@ -14,7 +14,7 @@ use crate::output::{self, listing};
 /// Runs the command.
 pub(crate) async fn run(context: &Context, args: &RefsArgs) -> Outcome {
     let url = LakeUrl::parse(&args.lake)?.without_ref();
-    let lake = Lake::open(&context.registry()?, url).await?;
+    let lake = Lake::open(&context.registry(None).await?, url).await?;
     let refs = lake.commits.refs().await?;
     let mut out = output::stdout();
     listing::refs(&mut out, &refs, context.out.format)?;

@@ -11,7 +11,7 @@ use crate::output::{self, json, text};
 /// Runs the command.
 pub(crate) async fn run(context: &Context, args: &RunsArgs) -> Outcome {
     let destination = super::location(&args.destination, "a destination")?;
-    let reports = engine::history(&context.registry()?, &destination).await?;
+    let reports = engine::history(&context.registry(None).await?, &destination).await?;
     let mut out = output::stdout();
     if context.out.is_json() {
         reports.iter().try_for_each(|report| json::line(&mut out, report))?;

@@ -85,13 +85,7 @@ pub(crate) async fn compared(registry: &Arc<Registry>, words: &Words) -> Result<
         None => None,
     };
     let branch = lake.names_branch().await?;
-    let source = Source {
-        text: words.url.to_string(),
-        lake: lake.commits,
-        commit,
-        branch,
-        prefix: lake.url.prefix().to_owned(),
-    };
+    let source = Source { text: words.url.to_string(), lake: lake.commits, commit, branch, prefix: lake.url.prefix().to_owned() };
     Ok(Compared { source, from, full: words.full })
 }
 
@@ -114,10 +108,10 @@ impl Words {
 
     /// Our own words, or the Spark exporter's: SOURCE is a repository, and without a previous commit everything is copied.
     pub(crate) fn with_spark(source: &str, selection: &SelectionArgs, spark: &SparkArgs) -> Result<Self> {
-        let Some((option, reference)) =
-            spark.branch.as_ref().map(|b| ("--branch", b)).or(spark.commit_id.as_ref().map(|c| ("--commit-id", c)))
-        else {
-            return Self::own(source, selection).map_err(|e| bare_repository(source, e));
+        let (option, reference) = match (&spark.branch, &spark.commit_id) {
+            (Some(branch), _) => ("--branch", branch),
+            (None, Some(commit)) => ("--commit-id", commit),
+            (None, None) => return Self::own(source, selection).map_err(|e| bare_repository(source, e)),
         };
         let is_bare = !source.contains("://") && !source.contains('/');
         let url = if is_bare { LakeUrl::parse(&format!("lakefs://{source}"))? } else { LakeUrl::parse(source)? };
@@ -135,7 +129,8 @@ fn bare_repository(source: &str, error: Error) -> Error {
     if source.contains("://") || source.contains('/') {
         return error;
     }
-    Error::usage(error.message()).with_help(format!("for a repository write lakefs://{source}/REF, or {source} with --branch or --commit-id"))
+    Error::usage(error.message())
+        .with_help(format!("for a repository write lakefs://{source}/REF, or {source} with --branch or --commit-id"))
 }
 
 #[cfg(test)]
@@ -163,7 +158,8 @@ mod tests {
 
     #[test]
     fn two_references_are_one_too_many() {
-        let error = Words::with_spark("lakefs://orders/main", &SelectionArgs::default(), &spark(Some("dev"), None, None)).unwrap_err();
+        let error =
+            Words::with_spark("lakefs://orders/main", &SelectionArgs::default(), &spark(Some("dev"), None, None)).unwrap_err();
         assert_eq!(error.message(), "`lakefs://orders/main` names `main`, and --branch names `dev`");
     }
 

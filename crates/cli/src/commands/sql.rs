@@ -22,12 +22,16 @@ use crate::output;
 pub(crate) async fn run(context: &Context, args: &SqlArgs) -> Outcome {
     let (query, sources) = split(&args.words)?;
     let session = SessionContext::new_with_config(SessionConfig::new().with_information_schema(true));
-    tables::register(&session, &context.registry()?, &sources).await?;
+    tables::register(&session, &context.registry(None).await?, &sources).await?;
     let options = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
     let frame = session.sql_with_options(query, options).await?;
     let mut out = output::stdout();
     let rows = frame.execute_stream().await?;
-    if context.out.is_json() { answer::lines(&mut out, rows).await? } else { answer::table(&mut out, rows).await? }
+    if context.out.is_json() {
+        answer::lines(&mut out, rows).await?;
+    } else {
+        answer::table(&mut out, rows).await?;
+    }
     out.flush()?;
     Ok(ExitStatus::Success)
 }
@@ -44,10 +48,12 @@ fn split(words: &[String]) -> Result<(&str, Vec<Named<'_>>)> {
     let Some((query, sources)) = words.split_last() else {
         return Err(Error::usage("there is no query").with_help("write millrace sql LAKE 'SELECT …'"));
     };
-    let looks_like_a_source = planner::source::LakeUrl::is_lake(query) || query.contains("://") && !query.contains(char::is_whitespace);
+    let looks_like_a_source =
+        planner::source::LakeUrl::is_lake(query) || query.contains("://") && !query.contains(char::is_whitespace);
     if looks_like_a_source {
-        return Err(Error::usage(format!("the query comes last, and `{query}` is none"))
-            .with_help("write millrace sql LAKE 'SELECT …'"));
+        return Err(
+            Error::usage(format!("the query comes last, and `{query}` is none")).with_help("write millrace sql LAKE 'SELECT …'")
+        );
     }
     let named: Vec<_> = sources.iter().map(|word| named(word)).collect();
     for (i, one) in named.iter().enumerate() {
@@ -61,7 +67,8 @@ fn split(words: &[String]) -> Result<(&str, Vec<Named<'_>>)> {
 /// `NAME=URL`; an equals sign that does not follow a plain word belongs to the URL.
 fn named(word: &str) -> Named<'_> {
     let is_name = |name: &str| {
-        name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+        name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+            && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
     };
     match word.split_once('=') {
         Some((name, url)) if is_name(name) => Named { name: Some(name), url },

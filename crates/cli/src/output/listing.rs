@@ -182,9 +182,9 @@ pub(crate) fn refs(out: &mut impl Write, refs: &[Reference], format: OutputForma
         RefKind::Tag => "tag",
     };
     match format {
-        OutputFormat::Json => refs
-            .iter()
-            .try_for_each(|r| json::line(out, &json!({ "type": kind(r), "id": r.name, "commit_id": r.commit }))),
+        OutputFormat::Json => {
+            refs.iter().try_for_each(|r| json::line(out, &json!({ "type": kind(r), "id": r.name, "commit_id": r.commit })))
+        }
         OutputFormat::Text => {
             let rows = refs.iter().map(|r| vec![kind(r).to_owned(), size::key(&r.name).into_owned(), r.commit.clone()]);
             super::table::columns(out, "", &["TYPE", "NAME", "COMMIT"], rows)

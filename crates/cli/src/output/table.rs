@@ -5,7 +5,12 @@ use std::io::{self, Write};
 use comfy_table::{CellAlignment, Table, presets};
 
 /// Writes rows under a header, each line behind `indent`. A header that starts with `>` is a column of numbers.
-pub(crate) fn columns(out: &mut impl Write, indent: &str, header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> io::Result<()> {
+pub(crate) fn columns(
+    out: &mut impl Write,
+    indent: &str,
+    header: &[&str],
+    rows: impl IntoIterator<Item = Vec<String>>,
+) -> io::Result<()> {
     let mut table = Table::new();
     table.load_preset(presets::NOTHING).set_header(header.iter().map(|h| h.trim_start_matches('>')));
     table.add_rows(rows);

@@ -48,14 +48,7 @@ pub(crate) fn plan(out: &mut impl Write, report: &RunReport, overview: &PlanOver
     writeln!(out, "Plan of {} for {}", report.source.bold(), report.destination.bold())?;
     commits(out, report)?;
     if !overview.sample.is_empty() {
-        writeln!(
-            out,
-            "\n  {} copy   {} changed   {} delete   {} retract",
-            "+".green(),
-            "~".yellow(),
-            "-".red(),
-            "!".magenta()
-        )?;
+        writeln!(out, "\n  {} copy   {} changed   {} delete   {} retract", "+".green(), "~".yellow(), "-".red(), "!".magenta())?;
         actions(out, overview)?;
         directories(out, overview)?;
     }
@@ -240,11 +233,10 @@ fn ending(report: &RunReport) -> String {
         State::Running => format!("So far {}", done(report)),
         State::Failed | State::Refused => format!("Failed: {}", done(report)),
     };
-    if report.failed > 0 {
-        text.push_str(&format!(", {} failed", size::count(report.failed)));
-    }
-    if report.skipped > 0 {
-        text.push_str(&format!(", {} not tried", size::count(report.skipped)));
+    for (count, what) in [(report.failed, "failed"), (report.skipped, "not tried")] {
+        if count > 0 {
+            text = format!("{text}, {} {what}", size::count(count));
+        }
     }
     text.push_str(&unchanged(report));
     text.push('.');

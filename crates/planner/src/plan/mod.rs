@@ -15,7 +15,7 @@ mod shard;
 mod write;
 
 pub use contents::{Expects, PLAN_FORMAT, PlanBase, PlanFile, PlanSummary, Round, Shard, Step};
-pub use read::{PLAN_FILE, check_format, plan_table, read_plan, upload_plan};
+pub use read::{PLAN_FILE, check_format, fetch_plan, read_plan, upload_file, upload_plan};
 pub use row::{Action, ROW_SCHEMA, metadata_type, mtime_type};
 pub(crate) use row::{Metadata, Row};
 pub use shard::shard_limit;

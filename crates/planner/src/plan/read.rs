@@ -1,15 +1,14 @@
 //! Reading a plan, and moving one to where its run will find it.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use bytes::Bytes;
-use datafusion::datasource::file_format::parquet::ParquetFormat;
-use datafusion::datasource::listing::{ListingOptions, ListingTable, ListingTableConfig, ListingTableUrl};
+use futures::StreamExt;
 use object_store::{ObjectStoreExt, WriteMultipart};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::contents::{PLAN_FORMAT, PlanFile};
-use super::row::ROW_SCHEMA;
+use super::write::digest;
 use crate::error::{Error, Result};
 use crate::stores::MetadataStore;
 
@@ -74,11 +73,63 @@ pub async fn upload_plan(folder: &Path, plan: &PlanFile, to: &MetadataStore) -> 
     to.store.put(&path, Bytes::from(text).into()).await.map(|_| ()).map_err(|e| unwritable(PLAN_FILE, &e))
 }
 
-async fn upload_file(from: &Path, to: &MetadataStore, name: &str) -> Result<()> {
-    use tokio::io::AsyncReadExt;
+/// Copies the shards of the plan at `from` into the local `folder`, and makes sure that they are those of its digests.
+///
+/// # Errors
+/// `Usage` for a shard that is missing or is another one, `Unreachable` for one that cannot be read.
+pub async fn fetch_plan(from: &MetadataStore, plan: &PlanFile, folder: &Path) -> Result<()> {
+    for (_, _, shard) in plan.shards() {
+        let changed = |why: String| {
+            Error::usage(format!("the plan's {} {why}", shard.file)).with_help("a plan is applied exactly as it was made: make it again")
+        };
+        if !is_shard_name(&shard.file) {
+            return Err(changed("has a name that no plan gives".to_owned()));
+        }
+        let local = folder.join(&shard.file);
+        let found = match from.store.get(&below(&from.prefix, &shard.file)).await {
+            Ok(found) => found,
+            Err(object_store::Error::NotFound { .. }) => return Err(changed("is missing".to_owned())),
+            Err(e) => return Err(Error::unreachable(format!("the plan's {} cannot be read: {e}", shard.file))),
+        };
+        save(found, &local).await.map_err(|e| Error::unreachable(format!("the plan's {} cannot be read: {e}", shard.file)))?;
+        let (bytes, sha256) = digest(&local)?;
+        if bytes != shard.file_bytes || sha256 != shard.sha256 {
+            return Err(changed("was changed since the plan was made".to_owned()));
+        }
+    }
+    Ok(())
+}
+
+/// `round-N/NAME.parquet`: nothing that leads out of the folder.
+fn is_shard_name(name: &str) -> bool {
+    let plain = |part: &str| part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+    matches!(name.strip_suffix(".parquet").and_then(|n| n.split_once('/')), Some((folder, file)) if plain(folder) && plain(file))
+}
+
+async fn save(found: object_store::GetResult, to: &Path) -> std::io::Result<()> {
+    if let Some(parent) = to.parent() {
+        tokio::fs::create_dir_all(parent).await?;
+    }
+    let mut file = tokio::fs::File::create(to).await?;
+    let mut stream = found.into_stream();
+    while let Some(chunk) = stream.next().await {
+        file.write_all(&chunk.map_err(std::io::Error::other)?).await?;
+    }
+    file.flush().await
+}
+
+fn below(prefix: &object_store::path::Path, name: &str) -> object_store::path::Path {
+    object_store::path::Path::from_iter(prefix.parts().chain(object_store::path::Path::from(name).parts()))
+}
+
+/// Copies the local file `from` to `name` below `to`.
+///
+/// # Errors
+/// `Unreachable` where it cannot be read or written.
+pub async fn upload_file(from: &Path, to: &MetadataStore, name: &str) -> Result<()> {
     const WHOLE: u64 = 8 << 20;
     let unreadable = |e: std::io::Error| Error::unreachable(format!("{}: {e}", from.display()));
-    let path = object_store::path::Path::from_iter(to.prefix.parts().chain(object_store::path::Path::from(name).parts()));
+    let path = below(&to.prefix, name);
     let mut file = tokio::fs::File::open(from).await.map_err(unreadable)?;
     if file.metadata().await.map_err(unreadable)?.len() <= WHOLE {
         let mut all = Vec::new();
@@ -102,14 +153,3 @@ fn unwritable(name: &str, error: &object_store::Error) -> Error {
     Error::unreachable(format!("the plan's {name} cannot be written: {error}"))
 }
 
-/// The rows of all of `plan`'s shards as a table. `base` is the URL of the plan's folder in the session's object stores.
-///
-/// # Errors
-/// A URL that the query engine cannot read.
-pub fn plan_table(plan: &PlanFile, base: &str) -> Result<Arc<ListingTable>> {
-    let urls: Result<Vec<_>> =
-        plan.shards().map(|(_, _, s)| ListingTableUrl::parse(format!("{}/{}", base.trim_end_matches('/'), s.file)).map_err(Error::from)).collect();
-    let options = ListingOptions::new(Arc::new(ParquetFormat::default())).with_file_extension(".parquet");
-    let config = ListingTableConfig::new_with_multi_paths(urls?).with_listing_options(options).with_schema(Arc::clone(&ROW_SCHEMA));
-    Ok(Arc::new(ListingTable::try_new(config)?))
-}

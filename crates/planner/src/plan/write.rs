@@ -247,7 +247,7 @@ impl Rows {
 }
 
 /// Length and SHA-256 (hex) of a file.
-fn digest(path: &Path) -> Result<(u64, String)> {
+pub(super) fn digest(path: &Path) -> Result<(u64, String)> {
     let mut file = BufReader::new(File::open(path).map_err(|e| io_error(path, &e))?);
     let (mut hash, mut buffer, mut total) = (Sha256::new(), vec![0; 64 << 10], 0);
     loop {

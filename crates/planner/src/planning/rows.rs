@@ -1,5 +1,7 @@
 //! From rows of a diff to rows of a plan.
 
+use std::collections::BTreeSet;
+
 use datafusion::arrow::array::{Array, BooleanArray, StringArray};
 use futures::stream::{self, StreamExt, TryStreamExt};
 
@@ -30,7 +32,8 @@ pub(super) struct Assembly<'a> {
     rules: KeyRules,
     prefix_bytes: usize,
     full: bool,
-    listed: &'a std::collections::BTreeSet<String>,
+    listed: &'a BTreeSet<String>,
+    in_the_way: &'a BTreeSet<String>,
     destination: &'a crate::location::Location,
     unfiltered: bool,
     writer: PlanWriter,
@@ -81,6 +84,7 @@ impl<'a> Assembly<'a> {
             directories: Directories::new(request.full),
             full: request.full,
             listed: &request.base.listed,
+            in_the_way: &request.base.in_the_way,
             destination: request.destination,
             part,
             rounds,
@@ -275,7 +279,23 @@ impl<'a> Assembly<'a> {
             self.refusals.add(key, "is a name that Millrace keeps for itself at every destination");
         } else if let Some(why) = guard::unfit(key, self.rules, self.prefix_bytes) {
             self.refusals.add(key, why);
+        } else if let Some(why) = self.blocked(key) {
+            self.refusals.add(key, &why);
         }
+    }
+
+    /// What lies at the destination where `key`'s folders must be, or below `key` itself.
+    fn blocked(&self, key: &str) -> Option<String> {
+        if self.in_the_way.is_empty() {
+            return None;
+        }
+        let folders = key.match_indices('/').map(|(at, _)| &key[..at]);
+        if let Some(file) = folders.into_iter().find(|f| self.in_the_way.contains(*f)) {
+            return Some(format!("needs the folder `{file}`, which is a file at the destination"));
+        }
+        let below = format!("{key}/");
+        let first = self.in_the_way.range(below.clone()..).next()?;
+        first.starts_with(&below).then(|| "is a folder at the destination".to_owned())
     }
 
     /// Decides over the directories that the stream has left.

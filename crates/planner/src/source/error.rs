@@ -11,7 +11,9 @@ impl From<graveler::Error> for Error {
     fn from(error: graveler::Error) -> Self {
         let (kind, help) = match error.kind() {
             Kind::Denied => (ErrorKind::Unreachable, "check the store's credentials, and that they may read this file"),
-            Kind::Unreachable => (ErrorKind::Unreachable, "check the store's endpoint and credentials; the same command may succeed later"),
+            Kind::Unreachable => {
+                (ErrorKind::Unreachable, "check the store's endpoint and credentials; the same command may succeed later")
+            }
             Kind::NotInDump => (ErrorKind::Unreachable, super::namespace::NEW_DUMP),
             Kind::InvalidId => (ErrorKind::Usage, "ids have 64 digits, 0 to 9 and a to f"),
             Kind::NotFound => (

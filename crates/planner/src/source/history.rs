@@ -20,8 +20,9 @@ use crate::error::{Error, Result};
 /// Commits that [`is_ancestor`] walks through at most before it gives up with an error.
 pub const MAX_WALK: usize = 100_000;
 
-/// The commit and all its ancestors, each once, as `lakectl log` orders them: the newest that is reachable comes next, of
-/// equally new ones the one with the greater id. With `first_parent`, first parents alone.
+/// The commit and all its ancestors, each once, as `lakectl log` orders them: the newest that is reachable comes next. The
+/// server compares fractions of a second, which it does not tell; within one second the generation decides, then the id, so
+/// that no commit comes before its children. With `first_parent`, first parents alone.
 #[must_use]
 pub fn log(source: Arc<dyn CommitSource>, from: Commit, first_parent: bool) -> BoxStream<'static, Result<Commit>> {
     let mut walk = Walk::new(Order::Newest, first_parent);
@@ -120,7 +121,7 @@ impl Walk {
         }
         *self.waiting.entry(Reverse(commit.generation)).or_default() += 1;
         let key = match self.order {
-            Order::Newest => (commit.created, 0, commit.id.clone()),
+            Order::Newest => (commit.created, commit.generation, commit.id.clone()),
             Order::Generation => (commit.generation, commit.created, commit.id.clone()),
         };
         self.queue.push(Queued { key, commit });

@@ -132,14 +132,22 @@ impl CommitSource for Written {
 #[tokio::test]
 async fn the_newest_reachable_commit_comes_next_and_none_comes_twice() {
     // Two branches from `a`: `b c` and `x y`, merged as `m`. Of equally new commits the greater id goes first.
-    let merged: &[(&str, &[&str], i64, i64)] =
-        &[("a", &[], 1, 1), ("b", &["a"], 2, 2), ("c", &["b"], 5, 3), ("x", &["a"], 3, 2), ("y", &["x"], 5, 3), ("m", &["c", "y"], 9, 4)];
+    let merged: &[(&str, &[&str], i64, i64)] = &[
+        ("a", &[], 1, 1),
+        ("b", &["a"], 2, 2),
+        ("c", &["b"], 5, 3),
+        ("x", &["a"], 3, 2),
+        ("y", &["x"], 5, 3),
+        ("m", &["c", "y"], 9, 4),
+    ];
     assert_eq!(Written::new(merged).log("m").await, "m y c x b a");
     // A clock that went backwards: `a` is newer than its children, and still comes once.
-    let skewed: &[(&str, &[&str], i64, i64)] = &[("a", &[], 8, 1), ("b", &["a"], 7, 2), ("x", &["a"], 1, 2), ("m", &["b", "x"], 9, 3)];
+    let skewed: &[(&str, &[&str], i64, i64)] =
+        &[("a", &[], 8, 1), ("b", &["a"], 7, 2), ("x", &["a"], 1, 2), ("m", &["b", "x"], 9, 3)];
     assert_eq!(Written::new(skewed).log("m").await, "m b a x");
     // Generations that are not known.
-    let unknown: &[(&str, &[&str], i64, i64)] = &[("a", &[], 8, 0), ("b", &["a"], 7, 0), ("x", &["a"], 1, 0), ("m", &["b", "x"], 9, 5)];
+    let unknown: &[(&str, &[&str], i64, i64)] =
+        &[("a", &[], 8, 0), ("b", &["a"], 7, 0), ("x", &["a"], 1, 0), ("m", &["b", "x"], 9, 5)];
     assert_eq!(Written::new(unknown).log("m").await, "m b a x");
 }
 

@@ -62,7 +62,11 @@ impl LakeUrl {
         if let Some(rest) = text.strip_prefix("lake+") {
             return Self::parse_namespace(text, rest);
         }
-        let help = if text.contains("://") { format!("for a lake's storage namespace write lake+{text}?ref=REF; {SHAPES}") } else { SHAPES.to_owned() };
+        let help = if text.contains("://") {
+            format!("for a lake's storage namespace write lake+{text}?ref=REF; {SHAPES}")
+        } else {
+            SHAPES.to_owned()
+        };
         Err(Error::usage(format!("`{text}` is no lake")).with_help(help))
     }
 
@@ -90,8 +94,11 @@ impl LakeUrl {
         }
         let location = Location::parse(place).map_err(|e| e.context(format!("`{text}`")).with_help(SHAPES))?;
         if matches!(location.scheme(), Scheme::Http | Scheme::Https) {
-            return Err(Error::usage(format!("`{text}`: a storage namespace cannot be read over {}://", location.scheme().as_str()))
-                .with_help("name the lake through its server (lakefs://REPO/REF) or its object store (lake+s3://…, lake+gs://…, lake+az://…)"));
+            return Err(Error::usage(format!(
+                "`{text}`: a storage namespace cannot be read over {}://",
+                location.scheme().as_str()
+            ))
+            .with_help("name the lake by its server (lakefs://REPO/REF) or its store (lake+s3://…, lake+gs://…, lake+az://…)"));
         }
         let mut url = Self {
             place: LakePlace::Namespace(namespace(&location)),
@@ -152,7 +159,9 @@ impl LakeUrl {
             (None, Some(_)) => Ok(""),
             (None, None) => {
                 let help = match &self.place {
-                    LakePlace::Repository(repository) => format!("write lakefs://{repository}/REF, such as lakefs://{repository}/main"),
+                    LakePlace::Repository(repository) => {
+                        format!("write lakefs://{repository}/REF, such as lakefs://{repository}/main")
+                    }
                     LakePlace::Namespace(location) => format!("write lake+{location}?ref=REF, such as ?ref=main"),
                 };
                 Err(Error::usage(format!("`{self}` names no branch, tag or commit")).with_help(help))
@@ -193,7 +202,8 @@ impl LakeUrl {
 
 /// One slash at the end says nothing: both spellings are one lake.
 pub(super) fn namespace(location: &Location) -> Location {
-    let path = location.path().strip_suffix('/').unwrap_or(location.path());
+    let path = location.path();
+    let path = path.strip_suffix('/').unwrap_or(path);
     Location::new(location.scheme(), location.bucket(), path)
 }
 
@@ -230,7 +240,12 @@ impl fmt::Display for LakeUrl {
             LakePlace::Namespace(location) => {
                 write!(f, "lake+{location}")?;
                 let prefix = (!self.prefix.is_empty()).then_some(&self.prefix);
-                let values = [("ref", self.reference.as_ref()), ("prefix", prefix), ("dump", self.dump.as_ref()), ("metarange", self.metarange.as_ref())];
+                let values = [
+                    ("ref", self.reference.as_ref()),
+                    ("prefix", prefix),
+                    ("dump", self.dump.as_ref()),
+                    ("metarange", self.metarange.as_ref()),
+                ];
                 let said = values.into_iter().filter_map(|(name, value)| Some((name, value?)));
                 said.zip(std::iter::once('?').chain(std::iter::repeat('&')))
                     .try_for_each(|((name, value), sign)| write!(f, "{sign}{name}={}", utf8_percent_encode(value, VALUE)))

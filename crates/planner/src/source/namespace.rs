@@ -18,12 +18,12 @@ use super::error::explain;
 use super::reference::{Modifier, RefExpression};
 use super::{Commit, CommitSource, RefKind, Reference};
 use crate::error::{Error, Result};
-use crate::location::{Location, Scheme};
+use crate::location::Location;
 use crate::stores::{MetadataStore, Stores};
 
 /// How a lake's refs are dumped so that they can be read without a server.
-pub(super) const NEW_DUMP: &str =
-    "let the server write a new dump: `curl -u KEY:SECRET -X PUT https://LAKEFS/api/v1/repositories/REPO/refs/dump`. \
+pub(super) const NEW_DUMP: &str = "let the server write a new dump: \
+     `curl -u KEY:SECRET -X PUT https://LAKEFS/api/v1/repositories/REPO/refs/dump`. \
      `lakectl refs-dump` leaves no manifest in the namespace: save what it prints and name the file by ?dump=FILE";
 
 /// Commits that an ambiguous short id names in the message.
@@ -60,7 +60,7 @@ impl NamespaceSource {
         };
         let manifest = RefsManifest::parse(&json, path.as_ref())
             .map_err(|e| Error::from(e).context(format!("the lake at {storage}")).with_help(NEW_DUMP))?;
-        Ok(Self::with_dump(storage, files, manifest, Some(age)))
+        Ok(Self::with_dump(storage, &files, manifest, Some(age)))
     }
 
     /// The lake at `storage`, with the refs of the dump whose JSON `file` holds: a URL or a path.
@@ -70,7 +70,7 @@ impl NamespaceSource {
     pub async fn open_dump(storage: &Location, stores: &dyn Stores, file: &str) -> Result<Self> {
         let files = stores.metadata(storage)?;
         let (json, age) = read_dump(stores, file).await?;
-        Ok(Self::with_dump(storage, files, parse_dump(&json, file)?, Some(age)))
+        Ok(Self::with_dump(storage, &files, parse_dump(&json, file)?, Some(age)))
     }
 
     /// The lake at `storage`, of which nothing but one metarange is looked at.
@@ -88,7 +88,8 @@ impl NamespaceSource {
             let missing = error.kind() == graveler::ErrorKind::NotFound;
             let error = Error::from(error);
             return Err(if missing {
-                Error::usage(format!("the lake at {storage} has no metarange {id}: {error}")).with_help("check the id and the namespace")
+                Error::usage(format!("the lake at {storage} has no metarange {id}: {error}"))
+                    .with_help("check the id and the namespace")
             } else {
                 error
             });
@@ -98,10 +99,10 @@ impl NamespaceSource {
         Ok(Self { refs: Refs::Metarange(Box::new(commit)), ..Self::bare(storage, &files) })
     }
 
-    fn with_dump(storage: &Location, files: MetadataStore, manifest: RefsManifest, age: Option<i64>) -> Self {
+    fn with_dump(storage: &Location, files: &MetadataStore, manifest: RefsManifest, age: Option<i64>) -> Self {
         // The dump has a namespace of its own, so that its ranges are not counted as ranges of commits.
-        let dump = RefsDump::new(namespace_of(&files), manifest);
-        Self { refs: Refs::Dump(dump), age, ..Self::bare(storage, &files) }
+        let dump = RefsDump::new(namespace_of(files), manifest);
+        Self { refs: Refs::Dump(dump), age, ..Self::bare(storage, files) }
     }
 
     fn bare(storage: &Location, files: &MetadataStore) -> Self {
@@ -161,8 +162,9 @@ impl NamespaceSource {
         }
         match commits.pop() {
             Some(commit) => Ok(self.keep(commit)),
-            None => Err(Error::usage(format!("`{base}` is no branch, tag or commit of the lake at {}", self.storage))
-                .with_help("`millrace refs` lists branches and tags; what is newer than the refs dump is not seen before the next dump")),
+            None => Err(Error::usage(format!("`{base}` is no branch, tag or commit of the lake at {}", self.storage)).with_help(
+                "`millrace refs` lists branches and tags; what is newer than the refs dump is not seen before the next dump",
+            )),
         }
     }
 
@@ -173,8 +175,12 @@ impl NamespaceSource {
                 let parent = usize::try_from(n).ok().and_then(|n| from.parents.get(n - 1));
                 let Some(parent) = parent else {
                     let has = from.parents.len();
-                    return Err(Error::usage(format!("`{expression}`: commit {} has {has} parent{}", from.id, if has == 1 { "" } else { "s" }))
-                        .with_help("`^N` counts parents from 1; `~N` goes back along first parents"));
+                    return Err(Error::usage(format!(
+                        "`{expression}`: commit {} has {has} parent{}",
+                        from.id,
+                        if has == 1 { "" } else { "s" }
+                    ))
+                    .with_help("`^N` counts parents from 1; `~N` goes back along first parents"));
                 };
                 self.commit(parent).await
             }
@@ -182,8 +188,10 @@ impl NamespaceSource {
                 let mut commit = from;
                 for done in 0..steps {
                     let Some(parent) = commit.parents.first() else {
-                        return Err(Error::usage(format!("`{expression}` goes back past the first commit, which is {done} steps back"))
-                            .with_help("go back fewer steps; `millrace log` lists the commits"));
+                        return Err(Error::usage(format!(
+                            "`{expression}` goes back past the first commit, which is {done} steps back"
+                        ))
+                        .with_help("go back fewer steps; `millrace log` lists the commits"));
                     };
                     commit = self.commit(&parent.clone()).await?;
                 }
@@ -211,8 +219,11 @@ impl NamespaceSource {
     fn not_in_dump(&self, what: &str) -> Error {
         let age = self.age.and_then(|age| chrono::DateTime::from_timestamp(age, 0));
         let age = age.map_or_else(String::new, |age| format!(" of {}", age.format("%Y-%m-%d %H:%M:%S UTC")));
-        Error::unreachable(format!("{what} is not in the refs dump{age} of the lake at {}: it may have been made while the dump was written, or later", self.storage))
-            .with_help(NEW_DUMP)
+        Error::unreachable(format!(
+            "{what} is not in the refs dump{age} of the lake at {}: it may have been made while the dump was written, or later",
+            self.storage
+        ))
+        .with_help(NEW_DUMP)
     }
 }
 
@@ -243,8 +254,10 @@ impl CommitSource for NamespaceSource {
         match (self.find(id).await?, &self.refs) {
             (Some(commit), _) => Ok(commit),
             (None, Refs::Dump(_)) => Err(self.not_in_dump(&format!("commit {id}"))),
-            (None, Refs::Metarange(_)) => Err(Error::usage(format!("commit {id} cannot be looked up: only a metarange is named"))
-                .with_help("name the lake with ref=REF instead of metarange=ID")),
+            (None, Refs::Metarange(_)) => {
+                Err(Error::usage(format!("commit {id} cannot be looked up: only a metarange is named"))
+                    .with_help("name the lake with ref=REF instead of metarange=ID"))
+            }
         }
     }
 
@@ -304,10 +317,12 @@ async fn fetch(files: &MetadataStore, path: &Path) -> object_store::Result<(Byte
 async fn no_manifest(storage: &Location, files: &MetadataStore) -> Error {
     let folder = files.prefix.clone().join(METADATA_FOLDER);
     match files.store.list(Some(&folder)).try_next().await {
-        Ok(Some(_)) => Error::unreachable(format!("the lake at {storage} has no refs dump ({METADATA_FOLDER}/{REFS_MANIFEST})")).with_help(NEW_DUMP),
+        Ok(Some(_)) => Error::unreachable(format!("the lake at {storage} has no refs dump ({METADATA_FOLDER}/{REFS_MANIFEST})"))
+            .with_help(NEW_DUMP),
         Ok(None) | Err(object_store::Error::NotFound { .. }) => {
-            Error::unreachable(format!("there is no lake at {storage}: nothing lies below {METADATA_FOLDER}/"))
-                .with_help("name the repository's storage namespace, as `lakectl repo list` shows it, and check bucket, endpoint and region")
+            Error::unreachable(format!("there is no lake at {storage}: nothing lies below {METADATA_FOLDER}/")).with_help(
+                "name the repository's storage namespace, as `lakectl repo list` shows it, and check bucket, endpoint and region",
+            )
         }
         Err(error) => unreadable(&format!("the lake at {storage}"), &error),
     }
@@ -335,12 +350,12 @@ async fn read_dump(stores: &dyn Stores, file: &str) -> Result<(Bytes, i64)> {
             Ok::<_, std::io::Error>((Bytes::from(bytes), chrono::DateTime::<chrono::Utc>::from(modified).timestamp()))
         };
         return read.await.map_err(|e| {
-            Error::usage(format!("{what} cannot be read: {e}")).with_help("save what `lakectl refs-dump lakefs://REPO` prints, and name that file")
+            Error::usage(format!("{what} cannot be read: {e}"))
+                .with_help("save what `lakectl refs-dump lakefs://REPO` prints, and name that file")
         });
     }
-    let (folder, name) = location.path().rsplit_once('/').unwrap_or(("", location.path()));
+    let (folder, name) = location.path().rsplit_once('/').unwrap_or_else(|| ("", location.path()));
     let folder = Location::new(location.scheme(), location.bucket(), folder);
-    debug_assert_ne!(folder.scheme(), Scheme::File);
     let files = stores.metadata(&folder)?;
     let path = files.prefix.clone().join(name);
     fetch(&files, &path).await.map_err(|e| unreadable(&what, &e))
@@ -356,8 +371,10 @@ fn parse_dump(json: &[u8], file: &str) -> Result<RefsManifest> {
         Ok(task) => serde_json::to_vec(&task.refs).unwrap_or_default(),
         Err(_) => json.to_vec(),
     };
-    RefsManifest::parse(&ids, file)
-        .map_err(|e| Error::usage(format!("`{file}` is no refs dump: {}", e.message())).with_help("save what `lakectl refs-dump lakefs://REPO` prints, and name that file"))
+    RefsManifest::parse(&ids, file).map_err(|e| {
+        Error::usage(format!("`{file}` is no refs dump: {}", e.message()))
+            .with_help("save what `lakectl refs-dump lakefs://REPO` prints, and name that file")
+    })
 }
 
 #[cfg(test)]

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
+use super::CommitSource;
 use super::lake_url::{LakePlace, LakeUrl};
 use super::namespace::NamespaceSource;
 use super::server::{LakefsSettings, Lookup, ServerOptions, ServerSource};
-use super::CommitSource;
 use crate::error::Result;
 use crate::location::Location;
 use crate::stores::Stores;

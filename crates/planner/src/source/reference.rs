@@ -100,8 +100,9 @@ fn count(text: &str, sign: char, number: &str) -> Result<u32> {
 }
 
 fn wrong(text: &str, why: &str) -> Error {
-    Error::usage(format!("`{text}` is no reference: {why}"))
-        .with_help("write a branch, a tag or a commit, if need be with `~N` (N first parents back), `^N` (the N-th parent) or `@`")
+    Error::usage(format!("`{text}` is no reference: {why}")).with_help(
+        "write a branch, a tag or a commit, if need be with `~N` (N first parents back), `^N` (the N-th parent) or `@`",
+    )
 }
 
 #[cfg(test)]

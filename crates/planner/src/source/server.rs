@@ -138,7 +138,8 @@ impl ServerSource {
             Failure::Answer { status: 404 | 400, message } => no_repository(&client, repository, &message),
             failure => client.error(failure, &format!("repository `{repository}`")),
         })?;
-        let storage = Location::parse(&answer.storage_namespace).map_err(|e| e.context(format!("the storage namespace of `{repository}`")))?;
+        let storage = Location::parse(&answer.storage_namespace)
+            .map_err(|e| e.context(format!("the storage namespace of `{repository}`")))?;
         let storage = namespace(&storage);
         let store = stores.metadata(&storage).map(|files| StoreFiles::new(files.store, files.prefix)).map_err(|e| e.to_string());
         let files = Arc::new(ServedFiles {
@@ -157,7 +158,9 @@ impl ServerSource {
         let path = ["repositories", &self.repository, "commits", reference];
         let answer: CommitAnswer = self.client.get(&path, &[]).await.map_err(|failure| self.no_commit(failure, reference))?;
         if !is_id(&answer.id) || !(answer.meta_range_id.is_empty() || is_id(&answer.meta_range_id)) {
-            return Err(self.client.error(Failure::Foreign("a commit's ids are not 64 hexadecimal digits".to_owned()), "a commit"));
+            return Err(self
+                .client
+                .error(Failure::Foreign("a commit's ids are not 64 hexadecimal digits".to_owned()), "a commit"));
         }
         let commit = Commit::from(answer);
         self.commits.put(&commit);
@@ -168,7 +171,9 @@ impl ServerSource {
         let repository = &self.repository;
         let invalid = failure.is_invalid();
         match failure {
-            Failure::Answer { status: 404, message } if message.contains("repository") => no_repository(&self.client, repository, &message),
+            Failure::Answer { status: 404, message } if message.contains("repository") => {
+                no_repository(&self.client, repository, &message)
+            }
             Failure::Answer { status: 404, message } => {
                 Error::usage(format!("`{reference}` is no branch, tag or commit of repository `{repository}`: {message}"))
                     .with_help(format!("`millrace refs lakefs://{repository}` lists branches and tags"))
@@ -224,7 +229,9 @@ impl ServerSource {
                 return Ok(refs);
             }
             if page.pagination.next_offset <= after {
-                return Err(self.client.error(Failure::Foreign("a list says that there is more, but not after which name".to_owned()), &what));
+                return Err(self
+                    .client
+                    .error(Failure::Foreign("a list says that there is more, but not after which name".to_owned()), &what));
             }
             after = page.pagination.next_offset;
         }

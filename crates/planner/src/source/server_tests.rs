@@ -25,15 +25,12 @@ async fn orders() -> (Lake, Server, ServerSource) {
     (Lake::read("orders"), server, source)
 }
 
-/// A server whose repository lies at `storage`, and that knows the commits and files of `orders`.
+/// A server whose repository lies at `storage`, and that hands out the metadata files of `orders`.
 async fn elsewhere(storage: &'static str) -> Server {
-    let lake = Server::of_lake("orders").await;
-    let behind = lake.endpoint.clone();
     Server::start(move |heard| {
         if heard.path == "/repositories/orders" {
             return Some(Answer::json(200, &json!({"id": "orders", "storage_namespace": storage})));
         }
-        let _keeps_running = &behind;
         let file = Lake::read("orders").folder.join("namespace/_lakefs").join(heard.path.rsplit('/').next().unwrap());
         Some(match std::fs::read(file) {
             Ok(bytes) if heard.path.contains("/metadata/object/") => Answer(200, "application/octet-stream", bytes),
@@ -47,7 +44,9 @@ async fn elsewhere(storage: &'static str) -> Server {
 async fn recorded_expressions_resolve_as_the_server_resolved_them() {
     let (lake, server, source) = orders().await;
     let head = lake.id("head");
-    for (expression, label) in [("main", "head"), ("main@", "head"), ("main~1", "reverted"), (&*head, "head"), (&head[..12], "head")] {
+    for (expression, label) in
+        [("main", "head"), ("main@", "head"), ("main~1", "reverted"), (&*head, "head"), (&head[..12], "head")]
+    {
         let commit = source.resolve(expression).await.unwrap();
         assert_eq!(commit.id, lake.id(label), "{expression}");
         assert_eq!(commit.metarange, lake.commits()[&commit.id]["meta_range_id"], "{expression}");
@@ -211,7 +210,10 @@ async fn the_server_hands_out_metadata_where_the_namespace_is_out_of_reach() {
         assert!(source.namespace().lookup(&metarange, key).await.unwrap().is_some());
         let notes = source.notes();
         assert_eq!(notes.len(), 1);
-        assert!(notes[0].contains(&format!("through the lakeFS server at {}", server.endpoint)) && notes[0].contains(why), "{notes:?}");
+        assert!(
+            notes[0].contains(&format!("through the lakeFS server at {}", server.endpoint)) && notes[0].contains(why),
+            "{notes:?}"
+        );
     }
 }
 

@@ -17,7 +17,7 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::{LakefsSettings, LakeUrl};
+use super::{LakeUrl, LakefsSettings};
 use crate::error::{Error, Result};
 use crate::location::{Location, Scheme};
 use crate::stores::{KeyRules, MetadataStore, Stores};
@@ -31,7 +31,7 @@ pub(super) struct Lake {
 
 impl Lake {
     pub(super) fn read(name: &str) -> Self {
-        let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/data/lakes").join(name);
+        let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/data/lakes").join(name).canonicalize().unwrap();
         let json = serde_json::from_slice(&std::fs::read(folder.join("lake.json")).unwrap()).unwrap();
         Self { name: name.to_owned(), folder, json }
     }
@@ -135,12 +135,12 @@ impl ObjectStore for Denying {
     }
 
     fn list(&self, prefix: Option<&Path>) -> futures::stream::BoxStream<'static, object_store::Result<ObjectMeta>> {
-        let error = denied(prefix.unwrap_or(&Path::default()));
+        let error = denied(&prefix.cloned().unwrap_or_default());
         Box::pin(futures::stream::once(async { Err(error) }))
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> object_store::Result<ListResult> {
-        Err(denied(prefix.unwrap_or(&Path::default())))
+        Err(denied(&prefix.cloned().unwrap_or_default()))
     }
 
     async fn copy_opts(&self, from: &Path, _: &Path, _: CopyOptions) -> object_store::Result<()> {
@@ -215,7 +215,7 @@ impl Server {
 pub(super) const KEY: &str = "AKIATEST";
 pub(super) const SECRET: &str = "hush-hush";
 
-async fn serve(mut stream: TcpStream, log: Arc<Mutex<Vec<Heard>>>, answer: Arc<impl Fn(&Heard) -> Option<Answer>>) {
+async fn serve(mut stream: TcpStream, log: Arc<Mutex<Vec<Heard>>>, answer: Arc<impl Fn(&Heard) -> Option<Answer> + Send + Sync>) {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         match stream.read_u8().await {
@@ -223,12 +223,13 @@ async fn serve(mut stream: TcpStream, log: Arc<Mutex<Vec<Heard>>>, answer: Arc<i
             Err(_) => return,
         }
     }
-    let heard = parse(&String::from_utf8(head).unwrap());
-    log.lock().unwrap().push(heard.clone());
+    let request = parse(&String::from_utf8(head).unwrap());
+    log.lock().unwrap().push(request.clone());
     // Without an answer the connection breaks off.
-    let Some(Answer(status, content_type, body)) = answer(&heard) else { return };
+    let Some(Answer(status, content_type, body)) = answer(&request) else { return };
     let head = format!(
-        "HTTP/1.1 {status} X\r\nContent-Type: {content_type}\r\nContent-Length: {}\r\nLocation: https://elsewhere/login?token=hush\r\nConnection: close\r\n\r\n",
+        "HTTP/1.1 {status} X\r\nContent-Type: {content_type}\r\nContent-Length: {}\r\n\
+         Location: https://elsewhere/login?token=hush\r\nConnection: close\r\n\r\n",
         body.len()
     );
     let _ = stream.write_all(head.as_bytes()).await;
@@ -256,7 +257,7 @@ impl Recorded {
     fn read(lake: &Lake) -> Self {
         let text = std::fs::read_to_string(lake.folder.join("api.jsonl")).unwrap();
         let exchanges = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-        let plain = exchanges.filter(|e| e["method"] == "GET" && e["query"].as_object().is_some_and(|q| q.is_empty()));
+        let plain = exchanges.filter(|e| e["method"] == "GET" && e["query"].as_object().is_some_and(serde_json::Map::is_empty));
         let keyed = plain.map(|e| ((e["path"].as_str().unwrap().to_owned(), e["auth"].as_bool().unwrap()), e));
         Self(keyed.collect())
     }
@@ -284,7 +285,10 @@ fn unrecorded(heard: &Heard, lake: &Lake) -> Answer {
             let rest: Vec<_> = lake.pairs(list).into_iter().filter(|(name, _)| *name > after).collect();
             let first: Vec<_> = rest.iter().take(1).map(|(name, id)| serde_json::json!({"id": name, "commit_id": id})).collect();
             let next = if rest.len() > 1 { rest[0].0.as_str() } else { "" };
-            Answer::json(200, &serde_json::json!({"pagination": {"has_more": rest.len() > 1, "next_offset": next}, "results": first}))
+            Answer::json(
+                200,
+                &serde_json::json!({"pagination": {"has_more": rest.len() > 1, "next_offset": next}, "results": first}),
+            )
         }
         ["commits", id] if lake.commits().contains_key(id) => Answer::json(200, &lake.commits()[id]),
         ["refs", id, "commits"] => {

@@ -21,7 +21,7 @@ pub enum Mode {
 
 /// Ranges of both sides whose intervals overlap, and the touched keys that fall to them.
 #[derive(Debug, Clone, Default)]
-pub struct Cluster {
+pub(crate) struct Cluster {
     /// Of the left side, by key.
     pub(crate) left: Vec<RangeInfo>,
     /// Of the right side.

@@ -16,7 +16,7 @@ use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::http::HttpBuilder;
 use object_store::memory::InMemory;
 use object_store::path::Path;
-use object_store::{Attribute, ObjectStore, ObjectStoreExt, PutMode, PutMultipartOptions, PutPayload, UpdateVersion, WriteMultipart};
+use object_store::{Attribute, AttributeValue, ObjectStore, ObjectStoreExt, PutMode, PutMultipartOptions, PutPayload, UpdateVersion, WriteMultipart};
 use planner::{Error, Location, Result, Scheme};
 
 use super::metadata::retry_config;
@@ -287,9 +287,9 @@ fn sent(said: &Attributes) -> object_store::Attributes {
         (Attribute::ContentEncoding, &said.headers.content_encoding),
         (Attribute::ContentLanguage, &said.headers.content_language),
     ];
-    let headers = headers.into_iter().filter_map(|(name, value)| Some((name, value.clone()?.into())));
-    let metadata = said.metadata.iter().map(|(key, value)| (Attribute::Metadata(key.clone().into()), value.clone().into()));
-    headers.chain(metadata).collect()
+    let headers = headers.into_iter().filter_map(|(name, value)| Some((name, value.clone()?)));
+    let metadata = said.metadata.iter().map(|(key, value)| (Attribute::Metadata(key.clone().into()), value.clone()));
+    headers.chain(metadata).map(|(name, value)| (name, AttributeValue::from(value))).collect()
 }
 
 fn received(said: &object_store::Attributes) -> Attributes {

@@ -31,7 +31,7 @@ pub use error::{FailureKind, StoreError};
 pub use meter::RequestClass;
 
 /// The result of a request.
-pub type StoreResult<T> = std::result::Result<T, StoreError>;
+pub type StoreResult<T> = Result<T, StoreError>;
 
 /// An object's bytes as they arrive.
 pub type Body = BoxStream<'static, StoreResult<Bytes>>;

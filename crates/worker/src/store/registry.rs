@@ -55,9 +55,9 @@ pub struct Registry {
 struct Opened {
     clients: HashMap<ClientKey, aws_sdk_s3::Client>,
     trees: HashMap<PathBuf, Arc<Tree>>,
-    stores: HashMap<(Location, RequestClass), Arc<dyn Store>>,
-    /// Stores that sources are read from, by bucket and by the index of their settings.
-    sources: HashMap<(Scheme, String, Option<String>), Arc<dyn Store>>,
+    stores: HashMap<(Location, RequestClass, Duration), Arc<dyn Store>>,
+    /// Stores that sources are read from, by bucket and by the prefix of their settings.
+    sources: HashMap<(Scheme, String, Option<String>, Duration), Arc<dyn Store>>,
 }
 
 impl fmt::Debug for Registry {
@@ -83,12 +83,20 @@ impl Registry {
     /// # Errors
     /// Settings that name no usable store.
     pub fn open(&self, location: &Location, class: RequestClass) -> Result<Arc<dyn Store>> {
-        let id = (location.clone(), class);
+        self.open_within(location, class, self.options.request_timeout)
+    }
+
+    /// [`Registry::open`] with a request timeout of its own.
+    ///
+    /// # Errors
+    /// As [`Registry::open`].
+    pub fn open_within(&self, location: &Location, class: RequestClass, timeout: Duration) -> Result<Arc<dyn Store>> {
+        let id = (location.clone(), class, timeout);
         let mut opened = self.opened();
         if let Some(store) = opened.stores.get(&id) {
             return Ok(Arc::clone(store));
         }
-        let store = self.build(&mut opened, location, class)?;
+        let store = self.build(&mut opened, location, class, timeout)?;
         opened.stores.insert(id, Arc::clone(&store));
         Ok(store)
     }
@@ -99,24 +107,30 @@ impl Registry {
     /// # Errors
     /// Settings that name no usable store.
     pub fn source(&self, location: &Location) -> Result<(Arc<dyn Store>, String)> {
+        self.source_within(location, self.options.request_timeout)
+    }
+
+    /// [`Registry::source`] with a request timeout of its own.
+    ///
+    /// # Errors
+    /// As [`Registry::source`].
+    pub fn source_within(&self, location: &Location, timeout: Duration) -> Result<(Arc<dyn Store>, String)> {
         let settings = settings_for(&self.options.settings, location).map(|one| one.prefix.clone());
-        let id = (location.scheme(), location.bucket().to_owned(), settings);
-        let known = self.opened().sources.get(&id).map(Arc::clone);
+        let id = (location.scheme(), location.bucket().to_owned(), settings, timeout);
         let at = self.resolve(location)?;
-        if let Some(store) = known {
-            return Ok((store, at.path().to_owned()));
+        let mut opened = self.opened();
+        if let Some(store) = opened.sources.get(&id) {
+            return Ok((Arc::clone(store), at.path().to_owned()));
         }
+        let root = Location::new(at.scheme(), at.bucket(), "");
         let meter = self.meter(RequestClass::Data);
         let store: Arc<dyn Store> = match at.scheme() {
             Scheme::File => Arc::new(FileStore::reader(meter)),
             // The settings are the object's: those of a part of a bucket may differ from those of its root.
-            Scheme::S3 => {
-                let root = Location::new(Scheme::S3, at.bucket(), "");
-                Arc::new(self.s3(&mut self.opened(), &root, &at, meter)?)
-            }
-            scheme => self.open(&Location::new(scheme, at.bucket(), ""), RequestClass::Data)?,
+            Scheme::S3 => Arc::new(self.s3(&mut opened, &root, &at, meter, timeout)?),
+            _ => self.build(&mut opened, &root, RequestClass::Data, timeout)?,
         };
-        self.opened().sources.insert(id, Arc::clone(&store));
+        opened.sources.insert(id, Arc::clone(&store));
         Ok((store, at.path().to_owned()))
     }
 
@@ -152,7 +166,7 @@ impl Registry {
         Meter::new(Arc::clone(&self.counters), class)
     }
 
-    fn build(&self, opened: &mut Opened, location: &Location, class: RequestClass) -> Result<Arc<dyn Store>> {
+    fn build(&self, opened: &mut Opened, location: &Location, class: RequestClass, timeout: Duration) -> Result<Arc<dyn Store>> {
         let at = self.resolve(location)?;
         let meter = self.meter(class);
         Ok(match at.scheme() {
@@ -161,17 +175,17 @@ impl Registry {
                 let tree = opened.trees.entry(root.clone()).or_insert_with(|| Arc::new(Tree::new(root)));
                 Arc::new(FileStore::new(&at, Arc::clone(tree), meter))
             }
-            Scheme::S3 => Arc::new(self.s3(opened, &at, &at, meter)?),
+            Scheme::S3 => Arc::new(self.s3(opened, &at, &at, meter, timeout)?),
             Scheme::Memory | Scheme::Gs | Scheme::Az | Scheme::Http | Scheme::Https => Arc::new(GenericStore::open(&at, meter)?),
         })
     }
 
     /// The S3 store rooted at `root`, with the settings that belong to `object`.
-    fn s3(&self, opened: &mut Opened, root: &Location, object: &Location, meter: Meter) -> Result<S3Store> {
+    fn s3(&self, opened: &mut Opened, root: &Location, object: &Location, meter: Meter, timeout: Duration) -> Result<S3Store> {
         let settings = settings_for(&self.options.settings, object);
         let access = S3Access::resolve(&self.configs, settings)?;
         let client = opened.clients.entry(access.key()).or_insert_with(|| access.client()).clone();
-        let options = S3Options::new(settings, self.options.request_timeout);
+        let options = S3Options::new(settings, timeout);
         Ok(S3Store::new(client, root, access.access, options, meter))
     }
 

@@ -1,6 +1,7 @@
 //! What a query answers, as it streams: tables of text, or an object a line.
 
 use std::io::Write;
+use std::sync::Arc;
 
 use datafusion::arrow::json::WriterBuilder;
 use datafusion::arrow::json::writer::LineDelimited;
@@ -25,7 +26,7 @@ pub(super) async fn table(out: &mut impl Write, mut rows: SendableRecordBatchStr
         waiting += batch.num_rows();
         batches.push(batch);
         if waiting >= ROWS_OF_A_TABLE {
-            let table = pretty_format_batches_with_schema(schema.clone(), &batches).map_err(DataFusionError::from)?;
+            let table = pretty_format_batches_with_schema(Arc::clone(&schema), &batches).map_err(DataFusionError::from)?;
             writeln!(out, "{table}")?;
             (waiting, printed) = (0, true);
             batches.clear();

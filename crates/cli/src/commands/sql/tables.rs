@@ -4,13 +4,17 @@ use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use datafusion::arrow::json::ReaderBuilder;
+use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::catalog::TableProvider;
 use datafusion::datasource::MemTable;
 use datafusion::datasource::file_format::parquet::ParquetFormat;
 use datafusion::datasource::listing::{ListingOptions, ListingTable, ListingTableConfig, ListingTableUrl};
 use datafusion::error::DataFusionError;
-use datafusion::prelude::SessionContext;
+use datafusion::prelude::{Expr, SessionContext, ident, lit};
 use engine::RunReport;
+use engine::destination::Destination;
+use engine::head::Head;
+use engine::receipt::{self, CHANGES_SCHEMA};
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
 use object_store::{ObjectStore, ObjectStoreExt as _};
@@ -25,7 +29,6 @@ use crate::commands::source::Lake;
 
 /// What a destination keeps about itself.
 const HEAD_FILE: &str = "_millrace/HEAD.json";
-const RECEIPTS: &str = "_millrace/receipts/";
 
 /// Registers the tables of every source.
 pub(super) async fn register(session: &SessionContext, registry: &Arc<Registry>, sources: &[Named<'_>]) -> Result<()> {
@@ -34,8 +37,11 @@ pub(super) async fn register(session: &SessionContext, registry: &Arc<Registry>,
         let tables = Tables { session, registry, name: source.name, number: i };
         let kind = tables.register(source.url).await?;
         if taken.contains(&(source.name, kind)) {
-            return Err(Error::usage(format!("`{}` is a second {kind}, and its tables would be called like the first's", source.url))
-                .with_help("give each a name: NAME=URL; its tables are then called NAME_…"));
+            return Err(Error::usage(format!(
+                "`{}` is a second {kind}, and its tables would be called like the first's",
+                source.url
+            ))
+            .with_help("give each a name: NAME=URL; its tables are then called NAME_…"));
         }
         taken.push((source.name, kind));
     }
@@ -81,16 +87,33 @@ impl Tables<'_> {
     async fn destination(&self, at: &MetadataStore, location: &Location) -> Result<()> {
         let runs = engine::history(self.registry, location).await?;
         self.add("runs", runs_table(&runs)?)?;
-        let receipts = self.mount(at)?.join(RECEIPTS).map_err(|e| Error::bug(format!("the receipts' URL: {e}")))?;
-        let url = ListingTableUrl::parse(receipts)?;
-        let options = ListingOptions::new(Arc::new(ParquetFormat::default())).with_file_extension(".parquet");
-        let config = ListingTableConfig::new(url).with_listing_options(options).infer_schema(&self.session.state()).await?;
-        self.add("receipts", Arc::new(ListingTable::try_new(config)?))
+        let receipts = self.receipts(&Destination::open(self.registry, location)?, &self.mount(at)?).await?;
+        self.add("receipts", receipts)
+    }
+
+    /// The changes of all receipts of the chain that HEAD names, each row with its receipt.
+    async fn receipts(&self, destination: &Destination, folder: &Url) -> Result<Arc<dyn TableProvider>> {
+        let head = Head::read(destination).await?;
+        let chain = match &head.file.current {
+            Some(current) => receipt::chain(destination, &current.receipt).await?,
+            None => Vec::new(),
+        };
+        let nothing = self.session.read_batch(RecordBatch::new_empty(Arc::clone(&CHANGES_SCHEMA)))?;
+        let mut all = nothing.select(receipt_columns(0, "", ""))?;
+        for (at, one) in chain.iter().filter(|(_, one)| one.changes > 0) {
+            let url = ListingTableUrl::parse(format!("{folder}{at}/changes.parquet"))?;
+            let options = ListingOptions::new(Arc::new(ParquetFormat::default())).with_file_extension(".parquet");
+            let config = ListingTableConfig::new(url).with_listing_options(options).with_schema(Arc::clone(&CHANGES_SCHEMA));
+            let changes = self.session.read_table(Arc::new(ListingTable::try_new(config)?))?;
+            all = all.union(changes.select(receipt_columns(one.seq, &one.commit, &one.run))?)?;
+        }
+        Ok(all.into_view())
     }
 
     /// Makes the files of a location readable for the query engine; the URL is the location's folder.
     fn mount(&self, at: &MetadataStore) -> Result<Url> {
-        let url = Url::parse(&format!("millrace-{}://files/", self.number)).map_err(|e| Error::bug(format!("a mount's URL: {e}")))?;
+        let url =
+            Url::parse(&format!("millrace-{}://files/", self.number)).map_err(|e| Error::bug(format!("a mount's URL: {e}")))?;
         let store: Arc<dyn ObjectStore> = Arc::new(PrefixStore::new(Arc::clone(&at.store), at.prefix.clone()));
         self.session.register_object_store(&url, store);
         Ok(url)
@@ -103,9 +126,15 @@ impl Tables<'_> {
     }
 }
 
+/// Which receipt a change belongs to, then the change.
+fn receipt_columns(seq: u64, commit: &str, run: &str) -> Vec<Expr> {
+    let receipt = [lit(seq).alias("seq"), lit(commit).alias("commit"), lit(run).alias("run")];
+    receipt.into_iter().chain(CHANGES_SCHEMA.fields().iter().map(|field| ident(field.name()))).collect()
+}
+
 /// Is that file there?
 async fn has(at: &MetadataStore, file: &str, location: &Location) -> Result<bool> {
-    let path = Path::from_iter(at.prefix.parts().chain(Path::from(file).parts()));
+    let path: Path = at.prefix.parts().chain(Path::from(file).parts()).collect();
     match at.store.head(&path).await {
         Ok(_) => Ok(true),
         Err(object_store::Error::NotFound { .. }) => Ok(false),
@@ -130,7 +159,8 @@ fn runs_schema() -> SchemaRef {
 fn runs_table(runs: &[RunReport]) -> Result<Arc<MemTable>> {
     let schema = runs_schema();
     let failed = |e| Error::from(DataFusionError::from(e));
-    let mut decoder = ReaderBuilder::new(Arc::clone(&schema)).with_batch_size(runs.len().max(1)).build_decoder().map_err(failed)?;
+    let mut decoder =
+        ReaderBuilder::new(Arc::clone(&schema)).with_batch_size(runs.len().max(1)).build_decoder().map_err(failed)?;
     decoder.serialize(runs).map_err(failed)?;
     let batches = decoder.flush().map_err(failed)?.into_iter().collect();
     Ok(Arc::new(MemTable::try_new(schema, vec![batches])?))

@@ -60,8 +60,8 @@ fn objects_are_lines_of_time_size_and_path() {
         let batch = two_objects().project(&[0, 1, 3]).unwrap();
         shown(|out| objects(out, &batch, ObjectStyle { format: OutputFormat::Text, human_readable }))
     };
-    assert_eq!(text(false), "2026-11-20T19:40:32Z         4143 a/\\n\"b\"\n1970-01-01T00:00:00Z            0 c\n");
-    assert_eq!(text(true), "2026-11-20T19:40:32Z      4.0 KiB a/\\n\"b\"\n1970-01-01T00:00:00Z          0 B c\n");
+    assert_eq!(text(false), "2026-11-20T18:20:32Z         4143 a/\\n\"b\"\n1970-01-01T00:00:00Z            0 c\n");
+    assert_eq!(text(true), "2026-11-20T18:20:32Z      4.0 KiB a/\\n\"b\"\n1970-01-01T00:00:00Z          0 B c\n");
 }
 
 #[test]
@@ -93,7 +93,7 @@ fn commits_read_like_a_log() {
     };
     assert_eq!(
         shown(|out| Ok(commit(out, &one, OutputFormat::Text)?)),
-        "ID:            c0ff\nAuthor:        admin\nDate:          2026-11-20T19:40:32Z\nMerge:         aaaaaaaaaaaa bbbbbbbbbbbb\n\n\
+        "ID:            c0ff\nAuthor:        admin\nDate:          2026-11-20T18:20:32Z\nMerge:         aaaaaaaaaaaa bbbbbbbbbbbb\n\n\
          \x20   first line\n    \n    more\n\n    key = value\n\n"
     );
     let json = shown(|out| Ok(commit(out, &one, OutputFormat::Json)?));

@@ -23,7 +23,11 @@ fn overview() -> PlanOverview {
         bytes,
     };
     PlanOverview {
-        directories: vec![counts("", 0, 0, 0, 1, 0), counts("tables/", 0, 0, 0, 1, 0), counts("tables/", 1, 1200, 3, 0, 1_258_291)],
+        directories: vec![
+            counts("", 0, 0, 0, 1, 0),
+            counts("tables/", 0, 0, 0, 1, 0),
+            counts("tables/", 1, 1200, 3, 0, 1_258_291),
+        ],
         sample: vec![
             row(Action::Retract, "_SUCCESS", None, "covers changes"),
             row(Action::Retract, "tables/dt=2/_SUCCESS", None, "covers changes"),
@@ -42,7 +46,39 @@ fn a_plan_is_read_like_a_plan() {
     report.base = Some("bdb71903a2e53061ca34ec06ad93626ae5711a4ca240ebd3e9857ba86e0efe5b".to_owned());
     report.plan = Some("file:///home/u/.cache/millrace/plans/01J".to_owned());
     report.notes = vec!["the selection changed".to_owned()];
-    insta::assert_snapshot!(shown(|out| plan(out, &report, &overview())), @"");
+    insta::assert_snapshot!(shown(|out| plan(out, &report, &overview())), @r#"
+    Plan of lakefs://orders/main for s3://mirror/orders/
+      commit  c0ff4cf3370d6816ac5f3db6fb8f812ebab3a778ea1a4ea9cac8b12c481d1b07
+      base    bdb71903a2e53061ca34ec06ad93626ae5711a4ca240ebd3e9857ba86e0efe5b
+
+      + copy   ~ changed   - delete   ! retract
+
+      ./
+        ! _SUCCESS                    covers changes
+
+      tables/dt=1/
+        - part-0.parquet
+
+      tables/dt=2/
+        ! _SUCCESS                    covers changes
+        ~ part-0.parquet     4.0 KiB
+        + part-1.parquet        10 B
+        + x\ny                   0 B  unknown state
+
+      … and 1,199 more
+
+      DIRECTORY  ROUND   COPY  DELETE  RETRACT    BYTES
+      ./             0      0       0        1      0 B
+      tables/        0      0       0        1      0 B
+      tables/        1  1,200       3        0  1.2 MiB
+
+    note: the selection changed
+    Plan: 40 to copy (1.2 MiB), 3 to delete, 2 markers to retract; 900 unchanged.
+    Ranges: 2 of 31 opened; 3 markers looked up. Planned in 12 ms.
+
+    The plan is in file:///home/u/.cache/millrace/plans/01J
+    To do exactly this: millrace apply file:///home/u/.cache/millrace/plans/01J
+    "#);
 }
 
 #[test]
@@ -57,7 +93,23 @@ fn a_plan_without_changes_says_so() {
 
 #[test]
 fn a_run_that_succeeded_is_summed_up() {
-    insta::assert_snapshot!(shown(|out| summary(out, &samples::report(State::Succeeded))), @"");
+    insta::assert_snapshot!(shown(|out| summary(out, &samples::report(State::Succeeded))), @r#"
+    Exported lakefs://orders/main to s3://mirror/orders/
+      commit  c0ff4cf3370d6816ac5f3db6fb8f812ebab3a778ea1a4ea9cac8b12c481d1b07
+      base    none: all of the commit is copied
+
+      ROUND  NAME     COPIED  DELETED  FAILED  SKIPPED    BYTES
+          0  retract       0        2       0        0      0 B
+          1  data         38        3       0        0  1.2 MiB
+          2  markers       2        0       0        0      0 B
+
+      time      1.2 s (planning 12 ms), 32 objects/s, 1005.6 KiB/s
+      requests  43 for data, 21 for control
+      marker    EXPORT_c0ff_SUCCESS
+      receipt   _millrace/receipts/1-c0ff
+
+    Done: 40 copied (1.2 MiB), 3 deleted, 2 markers retracted; 900 unchanged.
+    "#);
 }
 
 #[test]
@@ -91,7 +143,11 @@ fn of_a_refused_run_only_the_error_is_left_to_say() {
 #[test]
 fn the_history_is_a_table() {
     let reports = [samples::report(State::Succeeded), samples::report(State::Cancelled)];
-    insta::assert_snapshot!(shown(|out| runs(out, &reports)), @"");
+    insta::assert_snapshot!(shown(|out| runs(out, &reports)), @r#"
+    RUN                         STATE      UPDATED               COMMIT        COPIED  DELETED  FAILED    BYTES   TIME
+    01JD0000000000000000000000  succeeded  2026-11-20T10:00:00Z  c0ff4cf3370d      40        3       0  1.2 MiB  1.2 s
+    01JD0000000000000000000000  cancelled  2026-11-20T10:00:00Z  c0ff4cf3370d      40        3       0  1.2 MiB  1.2 s
+    "#);
 }
 
 #[test]

@@ -55,10 +55,7 @@ impl Default for ClientOptions {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Failure {
     /// lakeFS says no.
-    Answer {
-        status: u16,
-        message: String,
-    },
+    Answer { status: u16, message: String },
     /// Something answers that is no lakeFS.
     Foreign(String),
     /// Nobody answers, or not to the end.
@@ -68,8 +65,11 @@ pub(super) enum Failure {
 impl Failure {
     /// The server says that the request itself makes no sense. A bad `^n` is answered with 500.
     pub(super) fn is_invalid(&self) -> bool {
-        matches!(self, Self::Answer { status: 400 | 414 | 422, .. })
-            || matches!(self, Self::Answer { status: 500, message } if message.contains("validation error") || message.contains("invalid value"))
+        match self {
+            Self::Answer { status: 500, message } => message.contains("validation error") || message.contains("invalid value"),
+            Self::Answer { status, .. } => matches!(status, 400 | 414 | 422),
+            _ => false,
+        }
     }
 
     fn may_pass(&self) -> bool {
@@ -157,12 +157,16 @@ impl Client {
                 Error::unreachable(format!("lakeFS at {endpoint} refuses the credentials (access key id from {origin})"))
                     .with_help("check the access key id and the secret access key, and that they belong to this server")
             }
-            Failure::Answer { status: 403, message } => {
-                Error::unreachable(format!("lakeFS at {endpoint} does not allow these credentials to read {what}: {message}"))
-                    .with_help("ask for the right to read the repository (fs:ReadRepository, fs:ReadCommit, fs:ListBranches, fs:ListTags, fs:ReadBranch, fs:ReadTag)")
+            Failure::Answer { status: 403, message } => Error::unreachable(format!(
+                "lakeFS at {endpoint} does not allow these credentials to read {what}: {message}"
+            ))
+            .with_help(
+                "ask for fs:ReadRepository, fs:ReadCommit, fs:ReadBranch, fs:ReadTag, fs:ListBranches and fs:ListTags there",
+            ),
+            Failure::Answer { status, message } => {
+                Error::unreachable(format!("lakeFS at {endpoint} answers {status} for {what}: {message}"))
+                    .with_help("look into the server's log; the same command may succeed later")
             }
-            Failure::Answer { status, message } => Error::unreachable(format!("lakeFS at {endpoint} answers {status} for {what}: {message}"))
-                .with_help("look into the server's log; the same command may succeed later"),
             Failure::Foreign(why) => Error::unreachable(format!("what answers at {endpoint} is no lakeFS server: {why}"))
                 .with_help("give the server's own URL as the endpoint, such as https://lakefs.example.com"),
             Failure::Silent(why) => Error::unreachable(format!("the lakeFS server at {endpoint} does not answer: {why}"))
@@ -247,7 +251,8 @@ mod tests {
 
     #[test]
     fn every_path_segment_is_escaped_on_its_own() {
-        let built = url("http://h/api/v1", &["repositories", "a/b", "commits", "main~1^2@ é%"], &[("after", "x&y"), ("amount", "2")]);
+        let built =
+            url("http://h/api/v1", &["repositories", "a/b", "commits", "main~1^2@ é%"], &[("after", "x&y"), ("amount", "2")]);
         assert_eq!(built, "http://h/api/v1/repositories/a%2Fb/commits/main~1%5E2%40%20%C3%A9%25?after=x%26y&amount=2");
     }
 
@@ -272,7 +277,8 @@ mod tests {
         assert_eq!(classify(404, "application/json", "", br#"{"message":"commit not found"}"#), said(404, "commit not found"));
         assert_eq!(classify(503, "text/html", "", b"<html>"), said(503, "no explanation is given"));
         assert_eq!(classify(401, "", "", b""), said(401, "no explanation is given"));
-        for (status, content_type) in [(404, "text/html"), (404, ""), (200, "text/html"), (405, "text/plain"), (403, "text/html")] {
+        for (status, content_type) in [(404, "text/html"), (404, ""), (200, "text/html"), (405, "text/plain"), (403, "text/html")]
+        {
             assert!(matches!(classify(status, content_type, "", b"<html>"), Failure::Foreign(_)), "{status} {content_type}");
         }
         let Failure::Foreign(why) = classify(302, "", "https://x/login?token=hush", b"") else { panic!("a redirect is foreign") };
@@ -286,7 +292,15 @@ mod tests {
             assert!(passing.may_pass(), "{passing:?}");
         }
         let invalid = said(500, "ref: invalid value: validation error");
-        for lasting in [said(400, ""), said(401, ""), said(404, ""), said(410, ""), said(501, ""), invalid.clone(), Failure::Foreign(String::new())] {
+        for lasting in [
+            said(400, ""),
+            said(401, ""),
+            said(404, ""),
+            said(410, ""),
+            said(501, ""),
+            invalid.clone(),
+            Failure::Foreign(String::new()),
+        ] {
             assert!(!lasting.may_pass(), "{lasting:?}");
         }
         assert!(invalid.is_invalid());

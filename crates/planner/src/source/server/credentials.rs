@@ -35,10 +35,8 @@ struct Setting {
 
 const ENDPOINT: Setting =
     Setting { variables: ["LAKECTL_SERVER_ENDPOINT_URL", "LAKEFS_ENDPOINT"], path: ["server", "endpoint_url"] };
-const ACCESS_KEY_ID: Setting = Setting {
-    variables: ["LAKECTL_CREDENTIALS_ACCESS_KEY_ID", "LAKEFS_ACCESS_KEY_ID"],
-    path: ["credentials", "access_key_id"],
-};
+const ACCESS_KEY_ID: Setting =
+    Setting { variables: ["LAKECTL_CREDENTIALS_ACCESS_KEY_ID", "LAKEFS_ACCESS_KEY_ID"], path: ["credentials", "access_key_id"] };
 const SECRET: Setting = Setting {
     variables: ["LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY", "LAKEFS_SECRET_ACCESS_KEY"],
     path: ["credentials", "secret_access_key"],
@@ -66,7 +64,8 @@ impl LakefsSettings {
                 Ok(Self { endpoint, access_key_id, secret: secret.into(), origin })
             }
             (endpoint, key, secret) => {
-                let names = [("endpoint", endpoint.is_none()), ("access key id", key.is_none()), ("secret access key", secret.is_none())];
+                let names =
+                    [("endpoint", endpoint.is_none()), ("access key id", key.is_none()), ("secret access key", secret.is_none())];
                 let missing: Vec<_> = names.into_iter().filter_map(|(name, missing)| missing.then_some(name)).collect();
                 Err(Error::usage(format!("the lakeFS server's {} is not set", missing.join(" and "))).with_help(WAYS))
             }
@@ -145,7 +144,8 @@ fn read(path: &Path, must_exist: bool) -> Result<(String, Value)> {
     };
     let parsed = serde_yaml_ng::from_slice(&bytes).map_err(|e| {
         let place = e.location().map_or_else(String::new, |at| format!(" at line {}, column {}", at.line(), at.column()));
-        Error::usage(format!("lakectl's configuration `{name}` is no YAML{place}")).with_help("run `lakectl config` to write it anew")
+        Error::usage(format!("lakectl's configuration `{name}` is no YAML{place}"))
+            .with_help("run `lakectl config` to write it anew")
     })?;
     Ok((name, parsed))
 }
@@ -182,7 +182,8 @@ mod tests {
         (dir, path)
     }
 
-    const YAML: &str = "credentials:\n  access_key_id: key3\n  secret_access_key: 12345\nserver:\n  endpoint_url: http://three:8000/\n";
+    const YAML: &str =
+        "credentials:\n  access_key_id: key3\n  secret_access_key: 12345\nserver:\n  endpoint_url: http://three:8000/\n";
 
     #[test]
     fn lakectls_variables_win_over_lakefs_ones_and_both_over_the_file() {

@@ -62,8 +62,9 @@ impl ServedFiles {
     pub(super) fn note(&self) -> Option<String> {
         let why = self.chosen.get()?.as_ref()?;
         let endpoint = self.api.client.endpoint();
-        (self.wanted == MetadataRoute::Auto)
-            .then(|| format!("metadata is read through the lakeFS server at {endpoint}: the storage namespace {} {why}", self.storage))
+        (self.wanted == MetadataRoute::Auto).then(|| {
+            format!("metadata is read through the lakeFS server at {endpoint}: the storage namespace {} {why}", self.storage)
+        })
     }
 
     async fn files(&self, id: &str, kind: FileKind) -> Result<&dyn MetadataFiles> {
@@ -94,7 +95,10 @@ impl ServedFiles {
                 let missing = refused.kind() == ErrorKind::NotFound && error.kind() == ErrorKind::NotFound;
                 let kind = if missing { ErrorKind::NotFound } else { ErrorKind::Unreachable };
                 let endpoint = self.api.client.endpoint();
-                let message = format!("the storage namespace {why}, nor can the lakeFS server at {endpoint} be asked ({})", explain(&error));
+                let message = format!(
+                    "the storage namespace {why}, nor can the lakeFS server at {endpoint} be asked ({})",
+                    explain(&error)
+                );
                 Err(Error::new(kind, self.file_name(id), message))
             }
         }

@@ -1,0 +1,276 @@
+//! What a destination is believed to hold: HEAD, overlaid with every run that did not finish.
+//!
+//! A key of an unfinished run is *unknown*: it is planned again, whatever the difference of the commits says. Outcomes of
+//! such runs are not believed here.
+
+use std::collections::BTreeSet;
+
+use futures::TryStreamExt;
+use planner::plan::{PLAN_FILE, PlanBase, PlanFile, read_plan};
+use planner::round::is_marker;
+use planner::source::{Commit, CommitSource, history};
+use planner::{Base, Error, Part, Result, View};
+use worker::FailureKind;
+
+use crate::destination::{Destination, OWN_FOLDER};
+use crate::head::{Current, HEAD_KEY, Head};
+use crate::receipt;
+use crate::request::{Adopt, ExportRequest};
+use crate::session::{plan_paths, present_keys};
+
+/// What planning starts from.
+#[derive(Debug, Clone, Default)]
+pub struct Believed {
+    /// For the planner.
+    pub base: Base,
+    /// The claimed root of a chain that has no receipt yet.
+    pub claim: Option<PlanBase>,
+    /// Nothing that is believed can be relied on: everything is written again.
+    pub distrust: bool,
+    /// Things a person should know.
+    pub notes: Vec<String>,
+}
+
+/// The folder of a run.
+#[must_use]
+pub fn run_folder(run: &str) -> String {
+    format!("{OWN_FOLDER}/runs/{run}")
+}
+
+/// The stored plan of a run that did not finish.
+///
+/// # Errors
+/// `Corrupt` where it is gone.
+pub async fn stored_plan(destination: &Destination, run: &str) -> Result<PlanFile> {
+    let folder = format!("{}/plan", run_folder(run));
+    let shown = format!("{}{folder}", destination.location());
+    read_plan(&destination.metadata(&folder)?, &shown).await.map_err(|e| {
+        if e.kind() == planner::ErrorKind::Usage {
+            Error::corrupt(format!("the plan of the unfinished run {run} cannot be used: {e}"))
+                .with_help(format!("restore {shown}/{PLAN_FILE}, or move `_millrace/` aside and export with --full"))
+        } else {
+            e
+        }
+    })
+}
+
+/// Decides over the base of an export. Reads only.
+///
+/// # Errors
+/// `Guard` for a destination of another view, a claim against HEAD, or a branch that went back.
+pub async fn believed(destination: &Destination, head: &Head, request: &ExportRequest, view: &View) -> Result<Believed> {
+    let mut plans = Vec::new();
+    for run in &head.file.unfinished {
+        plans.push(stored_plan(destination, run).await?);
+    }
+    let current = head.file.current.as_ref();
+    let mut believed = Believed::default();
+    let held = current.map(|c| &c.view).or(plans.first().map(|p| &p.view));
+    if let Some(held) = held.filter(|held| !held.same_root(view)) {
+        return adopted(destination, head, request, held, view, &plans).await;
+    }
+    for plan in &plans {
+        let files = destination.metadata(&format!("{}/plan", run_folder(&plan.run)))?;
+        believed.base.unknown.extend(plan_paths(&files, plan).await?);
+        believed.notes.push(format!("run {} did not finish: its {} keys are planned again", plan.run, rows(plan)));
+    }
+    match (current, plans.first().and_then(|p| p.claim.clone())) {
+        (Some(current), _) => from_head(destination, current, request, &mut believed).await?,
+        (None, Some(claim)) => {
+            believed.base.commit = Some(claim.clone());
+            believed.claim = Some(claim);
+            contradiction(request, believed.base.commit.as_ref(), destination)?;
+        }
+        (None, None) if plans.is_empty() => by_hand_or_nothing(destination, request, &mut believed).await?,
+        (None, None) => contradiction(request, None, destination)?,
+    }
+    believed.base.view = held.cloned();
+    Ok(believed)
+}
+
+fn rows(plan: &PlanFile) -> u64 {
+    plan.rounds.iter().map(planner::plan::Round::rows).sum()
+}
+
+/// The base is what the last receipt says.
+async fn from_head(destination: &Destination, current: &Current, request: &ExportRequest, believed: &mut Believed) -> Result<()> {
+    let lake = request.source.lake.as_ref();
+    went_back(lake, current, request).await?;
+    let base = PlanBase { commit: current.commit.clone(), metarange: current.metarange.clone(), claimed: false };
+    if let Some(from) = request.from.as_ref().filter(|f| f.id != current.commit) {
+        if !request.guards.force {
+            return Err(Error::guard(format!("{} holds commit {}, not {} as --from says", destination.location(), current.commit, from.id))
+                .with_help("leave --from out: the base is known; or use --force, and everything that either may have left is written again"));
+        }
+        all_unknown(destination, current, believed).await?;
+        believed.distrust = true;
+        believed.base.commit = Some(PlanBase { commit: from.id.clone(), metarange: from.metarange.clone(), claimed: true });
+        return Ok(());
+    }
+    match lake.namespace().metarange(&base.metarange).await {
+        Ok(_) => believed.base.commit = Some(base),
+        Err(e) if request.full && matches!(e.kind(), graveler::ErrorKind::NotFound | graveler::ErrorKind::Corrupt) => {
+            all_unknown(destination, current, believed).await?;
+            believed.notes.push(format!("the base commit {} cannot be read any more; its receipts are used instead", current.commit));
+        }
+        Err(e) if e.kind() == graveler::ErrorKind::NotFound => {
+            return Err(Error::guard(format!("the destination holds commit {}, whose metadata is gone: {e}", current.commit))
+                .with_help("it was probably garbage-collected; use --full to copy everything of the commit again"));
+        }
+        Err(e) => return Err(e.into()),
+    }
+    Ok(())
+}
+
+/// Every key that the receipts know may be in any state.
+async fn all_unknown(destination: &Destination, current: &Current, believed: &mut Believed) -> Result<()> {
+    let chain = receipt::chain(destination, &current.receipt).await?;
+    let part = Part::new(&current.view.prefix);
+    believed.base.unknown.extend(present_keys(destination, &chain).await?.iter().map(|key| part.path_of(key)));
+    Ok(())
+}
+
+/// A branch that now points to before what the destination holds: an old refs dump, or a reset.
+async fn went_back(lake: &dyn CommitSource, current: &Current, request: &ExportRequest) -> Result<()> {
+    let target = &request.source.commit;
+    if !request.source.branch || request.guards.force || target.id == current.commit {
+        return Ok(());
+    }
+    let help = "give the commit by its id to go back on purpose, or use --force; if the refs dump is old, make a new one";
+    let held = match lake.commit(&current.commit).await {
+        Ok(held) => held,
+        Err(e) if e.kind() == planner::ErrorKind::Usage || e.kind() == planner::ErrorKind::Corrupt => {
+            return Err(Error::guard(format!(
+                "the destination holds commit {}, which this lake does not know; the branch points to {}",
+                current.commit, target.id
+            ))
+            .with_help(help));
+        }
+        Err(e) => return Err(e),
+    };
+    if history::is_ancestor(lake, &target.id, &held).await? {
+        return Err(Error::guard(format!(
+            "the branch points to commit {}, an ancestor of {}, which the destination holds",
+            target.id, current.commit
+        ))
+        .with_help(help));
+    }
+    Ok(())
+}
+
+fn contradiction(request: &ExportRequest, root: Option<&PlanBase>, destination: &Destination) -> Result<()> {
+    match (&request.from, root) {
+        (Some(from), Some(root)) if from.id == root.commit => Ok(()),
+        (Some(from), _) if !request.guards.force => Err(Error::guard(format!(
+            "{} has an unfinished run that did not start from {}, as --from says",
+            destination.location(),
+            from.id
+        ))
+        .with_help("leave --from out: what the run may have left is planned again")),
+        _ => Ok(()),
+    }
+}
+
+/// A destination without a receipt: what `--from` says, or whatever a listing finds.
+async fn by_hand_or_nothing(destination: &Destination, request: &ExportRequest, believed: &mut Believed) -> Result<()> {
+    neighbours(destination, request.guards.force).await?;
+    if let Some(from) = &request.from {
+        let claim = PlanBase { commit: from.id.clone(), metarange: from.metarange.clone(), claimed: true };
+        believed.base.commit = Some(claim.clone());
+        believed.claim = Some(claim);
+        return Ok(());
+    }
+    if request.guards.assume_empty {
+        return Ok(());
+    }
+    found(destination, request.guards.force, &mut believed.base).await
+}
+
+/// Lists a destination that has no receipt: markers to retract, what is in the way, exports below it.
+async fn found(destination: &Destination, force: bool, base: &mut Base) -> Result<()> {
+    let rules = planner::Stores::key_rules(destination.registry().as_ref(), destination.location());
+    let mut listing = destination.control().list("");
+    loop {
+        let one = match listing.try_next().await {
+            Ok(Some(one)) => one,
+            Ok(None) => return Ok(()),
+            Err(e) if e.kind == FailureKind::NotFound => return Ok(()),
+            Err(e) if e.kind == FailureKind::NoBucket && rules.file_system => return Ok(()),
+            Err(e) => return Err(destination.failed(e, "it cannot be listed")),
+        };
+        if !force && one.key.ends_with(&format!("/{HEAD_KEY}")) {
+            let at = one.key.trim_end_matches(HEAD_KEY);
+            return Err(Error::guard(format!("{}{at} is a destination of its own", destination.location()))
+                .with_help("choose a destination beside it, or use --force"));
+        }
+        if is_marker(&one.key) {
+            base.listed.insert(one.key.clone());
+        }
+        if rules.file_system && !one.key.starts_with(OWN_FOLDER) {
+            base.in_the_way.insert(one.key);
+        }
+    }
+}
+
+/// Refuses a destination below another one.
+async fn neighbours(destination: &Destination, force: bool) -> Result<()> {
+    let location = destination.location();
+    let mut path = location.path().trim_end_matches('/');
+    while !force && !path.is_empty() {
+        path = path.rfind('/').map_or("", |at| &path[..at]);
+        let above = planner::Location::new(location.scheme(), location.bucket(), path).as_folder();
+        let Ok(other) = Destination::open(destination.registry(), &above) else { continue };
+        if matches!(other.control().head(HEAD_KEY).await, Ok(Some(_))) {
+            return Err(Error::guard(format!("{location} lies below {above}, which is a destination of its own"))
+                .with_help("choose a destination beside it, or use --force"));
+        }
+    }
+    Ok(())
+}
+
+/// The destination holds another lake or another part: only with `--adopt`.
+async fn adopted(
+    destination: &Destination,
+    head: &Head,
+    request: &ExportRequest,
+    held: &View,
+    view: &View,
+    plans: &[PlanFile],
+) -> Result<Believed> {
+    let shown = |v: &View| if v.prefix.is_empty() { v.lake.clone() } else { format!("{} below `{}`", v.lake, v.prefix) };
+    let mut believed = Believed::default();
+    match request.guards.adopt {
+        Adopt::No => {
+            return Err(Error::guard(format!("{} is an export of {}, not of {}", destination.location(), shown(held), shown(view)))
+                .with_help("use --adopt to leave its objects there as foreign ones, --adopt=own to delete what the new source lacks, or another destination"));
+        }
+        Adopt::Foreign => believed.notes.push(format!("the objects of {} stay and become foreign", shown(held))),
+        Adopt::Own => {
+            let part = Part::new(&view.prefix);
+            let mut keys: BTreeSet<String> = BTreeSet::new();
+            if let Some(current) = &head.file.current {
+                let chain = receipt::chain(destination, &current.receipt).await?;
+                keys.extend(present_keys(destination, &chain).await?);
+            }
+            let old = Part::new(&held.prefix);
+            for plan in plans {
+                let files = destination.metadata(&format!("{}/plan", run_folder(&plan.run)))?;
+                let paths = plan_paths(&files, plan).await?;
+                keys.extend(paths.iter().filter_map(|p| old.re_root(p)).map(str::to_owned));
+            }
+            believed.notes.push(format!("{} objects of {} are taken over", keys.len(), shown(held)));
+            believed.base.unknown = keys.iter().map(|key| part.path_of(key)).collect();
+        }
+    }
+    let mut listed = Base::default();
+    found(destination, true, &mut listed).await?;
+    believed.base.listed = listed.listed;
+    Ok(believed)
+}
+
+/// Whether nothing has to be done: the same view of the same commit, proved by a receipt, and nothing left undone.
+#[must_use]
+pub fn is_current(head: &Head, commit: &Commit, view: &View) -> bool {
+    let file = &head.file;
+    file.unfinished.is_empty() && file.current.as_ref().is_some_and(|c| c.commit == commit.id && c.metarange == commit.metarange && c.view == *view)
+}

@@ -1,0 +1,156 @@
+//! `_millrace/HEAD.json`: which receipt counts, and which runs changed the destination since.
+//!
+//! # Consistency
+//! HEAD changes by conditional put only. Its body has a nonce, so that equal states never give equal etags, and so that a
+//! writer whose acknowledgement was lost recognises its own body.
+
+use planner::plan::Expects;
+use planner::{Error, Result, View};
+use serde::{Deserialize, Serialize};
+use worker::FailureKind;
+use worker::store::Condition;
+
+use crate::destination::Destination;
+
+/// Its key.
+pub const HEAD_KEY: &str = "_millrace/HEAD.json";
+
+/// The format version.
+///
+/// * 1: the first.
+pub const HEAD_FORMAT: u32 = 1;
+
+/// How far the current receipt's SUCCESS marker is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MarkerState {
+    /// The receipt counts; the marker may not be there yet.
+    Pending,
+    /// The marker is there.
+    Written,
+}
+
+/// What the current receipt says, so that the receipt itself need not be read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Current {
+    /// Its folder, below the destination.
+    pub receipt: String,
+    /// The commit.
+    pub commit: String,
+    /// Its metarange.
+    pub metarange: String,
+    /// What the destination is an export of.
+    pub view: View,
+    /// Objects that are there by it.
+    pub objects: u64,
+    /// Its run.
+    pub run: String,
+    /// The name of its SUCCESS marker.
+    pub success: String,
+}
+
+/// The document.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeadFile {
+    /// [`HEAD_FORMAT`].
+    pub format: u32,
+    /// The number of the current receipt.
+    pub seq: u64,
+    /// What is proved to be there.
+    pub current: Option<Current>,
+    /// Runs that changed the destination since and did not finish, the oldest first.
+    pub unfinished: Vec<String>,
+    /// Of the current receipt.
+    pub marker: Option<MarkerState>,
+    /// Differs in every version.
+    pub nonce: String,
+    /// RFC 3339.
+    pub update_time: String,
+}
+
+impl Default for HeadFile {
+    fn default() -> Self {
+        Self {
+            format: HEAD_FORMAT,
+            seq: 0,
+            current: None,
+            unfinished: Vec::new(),
+            marker: None,
+            nonce: String::new(),
+            update_time: String::new(),
+        }
+    }
+}
+
+/// HEAD as it was read or last written.
+#[derive(Debug, Clone)]
+pub struct Head {
+    /// The document.
+    pub file: HeadFile,
+    etag: Option<String>,
+}
+
+impl Head {
+    /// Reads it; a destination without one has the default.
+    ///
+    /// # Errors
+    /// `Corrupt` for one that cannot be understood, `Usage` for another format, the store's.
+    pub async fn read(destination: &Destination) -> Result<Self> {
+        let Some((value, etag)) = destination.get_json::<serde_json::Value>(HEAD_KEY).await? else {
+            return Ok(Self { file: HeadFile::default(), etag: None });
+        };
+        let format = value.get("format").and_then(serde_json::Value::as_u64);
+        if format.is_some_and(|f| f != u64::from(HEAD_FORMAT)) {
+            let at = destination.location();
+            return Err(Error::usage(format!("{at}{HEAD_KEY} has format {}; this is millrace {}, which reads format {HEAD_FORMAT}", format.unwrap_or(0), env!("CARGO_PKG_VERSION")))
+                .with_help("use the version that exported here last, or a newer one"));
+        }
+        let file = serde_json::from_value(value).map_err(|e| {
+            Error::corrupt(format!("{}{HEAD_KEY} cannot be understood: {e}", destination.location()))
+                .with_help("somebody changed it: restore it, or move `_millrace/` aside and export with --full")
+        })?;
+        Ok(Self { file, etag: Some(etag) })
+    }
+
+    /// The state that a plan is made for.
+    #[must_use]
+    pub fn expects(&self) -> Expects {
+        Expects { receipt: self.file.current.as_ref().map(|c| c.receipt.clone()), unfinished: self.file.unfinished.clone() }
+    }
+
+    /// Writes a changed document, if nobody else changed it since it was read.
+    ///
+    /// # Errors
+    /// `Guard` when somebody did; the store's.
+    pub async fn change(&mut self, destination: &Destination, change: impl FnOnce(&mut HeadFile)) -> Result<()> {
+        let mut file = self.file.clone();
+        change(&mut file);
+        file.nonce = ulid::Ulid::new().to_string();
+        file.update_time = crate::clock::now();
+        let body = serde_json::to_vec_pretty(&file).map_err(|e| Error::bug(format!("{HEAD_KEY}: {e}")))?;
+        let condition = || self.etag.clone().map_or(Condition::Absent, Condition::Match);
+        let etag = match destination.put(HEAD_KEY, body, "application/json", condition()).await {
+            Ok(etag) => etag,
+            Err(error) => {
+                // The write may have been applied although its answer says or was something else.
+                match Self::read(destination).await {
+                    Ok(now) if now.file.nonce == file.nonce => now.etag.unwrap_or_default(),
+                    Ok(now) if error.kind == FailureKind::Precondition => return Err(overtaken(destination, &now.file)),
+                    _ => return Err(destination.failed(error, format!("{HEAD_KEY} cannot be written"))),
+                }
+            }
+        };
+        self.etag = Some(etag).filter(|e| !e.is_empty());
+        if self.etag.is_none() {
+            self.etag = Self::read(destination).await?.etag;
+        }
+        self.file = file;
+        Ok(())
+    }
+}
+
+fn overtaken(destination: &Destination, now: &HeadFile) -> Error {
+    let who = now.unfinished.last().or(now.current.as_ref().map(|c| &c.run)).map_or("", String::as_str);
+    Error::guard(format!("{}: another run ({who}, {}) changed the destination meanwhile", destination.location(), now.update_time))
+        .with_help("one export at a time: wait for it to end, then run the same command again")
+}

@@ -1,0 +1,141 @@
+//! Status markers: `EXPORT_<commit>_SUCCESS` and `_FAILURE` at the destination's root.
+//!
+//! One truth at rest: while a run changes anything no SUCCESS speaks for the destination; after the commit point every other
+//! status marker goes, then SUCCESS comes.
+
+use planner::guard::is_status_marker;
+use planner::{Error, Result, SelectionSpec};
+
+use crate::destination::Destination;
+use crate::report::{Failure, RunReport};
+use crate::request::MarkerOptions;
+use worker::store::Condition;
+
+/// Failed rows that a FAILURE marker lists.
+pub const MAX_LOGGED_FAILURES: usize = 10_000;
+
+/// What all status markers begin with.
+const PREFIX: &str = "EXPORT_";
+
+/// The names of one commit's markers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MarkerNames {
+    /// When all is there.
+    pub success: String,
+    /// When something is not.
+    pub failure: String,
+}
+
+impl MarkerNames {
+    /// The names by a template with `{commit}`, `{state}` and `{time}`.
+    ///
+    /// # Errors
+    /// `Usage` for a template whose names could not be told from other keys.
+    pub fn new(options: &MarkerOptions, commit: &str) -> Result<Self> {
+        let time = crate::clock::now();
+        let name = |state: &str| options.template.replace("{commit}", commit).replace("{time}", &time).replace("{state}", state);
+        let names = Self { success: name("SUCCESS"), failure: name("FAILURE") };
+        let known = options.template.contains("{commit}") && options.template.contains("{state}");
+        if known && is_status_marker(&names.success) && is_status_marker(&names.failure) {
+            return Ok(names);
+        }
+        Err(Error::usage(format!("the marker template `{}` does not name status markers", options.template))
+            .with_help("it begins with EXPORT_, ends in _{state}, holds {commit}, may hold {time}, and no slash"))
+    }
+}
+
+/// The status markers that are there.
+///
+/// # Errors
+/// The store's.
+pub async fn list(destination: &Destination) -> Result<Vec<String>> {
+    let found = destination.list(PREFIX).await?;
+    Ok(found.into_iter().map(|l| l.key).filter(|k| is_status_marker(k)).collect())
+}
+
+/// Before the first change: no SUCCESS speaks for the destination any more.
+///
+/// # Errors
+/// The store's.
+pub async fn success_off(destination: &Destination, names: &MarkerNames, base: Option<&str>, keep: bool) -> Result<()> {
+    for key in list(destination).await? {
+        let speaks = key.ends_with("_SUCCESS") && (!keep || key == names.success || base == Some(key.as_str()));
+        if speaks {
+            destination.delete(&key).await?;
+        }
+    }
+    Ok(())
+}
+
+/// After the commit point: every other status marker goes, then SUCCESS comes. Does nothing where that is so already and
+/// `written` says that it was done before.
+///
+/// # Errors
+/// The store's.
+pub async fn finish(destination: &Destination, names: &MarkerNames, body: &str, keep: bool, written: bool) -> Result<()> {
+    let there = list(destination).await?;
+    let stale = |key: &&String| **key != names.success && !(keep && key.ends_with("_SUCCESS"));
+    let rest: Vec<&String> = there.iter().filter(stale).collect();
+    if written && rest.is_empty() && there.contains(&names.success) {
+        return Ok(());
+    }
+    for key in rest {
+        destination.delete(key).await?;
+    }
+    put(destination, &names.success, body.to_owned()).await
+}
+
+/// Writes a status marker.
+///
+/// # Errors
+/// The store's.
+pub async fn put(destination: &Destination, name: &str, body: String) -> Result<()> {
+    destination
+        .put(name, body.into_bytes(), "text/plain; charset=utf-8", Condition::None)
+        .await
+        .map(|_| ())
+        .map_err(|e| destination.failed(e, format!("{name} cannot be written")))
+}
+
+/// What a SUCCESS marker says.
+#[must_use]
+pub fn success_text(run: &str, commit: &str, objects: u64, selection: &SelectionSpec) -> String {
+    let mut text = format!("Export completed successfully!\ncommit: {commit}\nrun: {run}\nobjects: {objects}\n");
+    if !selection.is_all() {
+        text.push_str(&format!("selection: {selection}\n"));
+    }
+    text
+}
+
+/// What a FAILURE marker says: the true total, then one line per failed operation.
+#[must_use]
+pub fn failure_text(report: &RunReport, failures: &[Failure]) -> String {
+    let mut text = format!("{} operations failed\n", report.failed);
+    if report.failed > failures.len() as u64 {
+        text.push_str(&format!("the first {} of them:\n", failures.len()));
+    }
+    for failure in failures {
+        let source = failure.source.as_deref().map(|s| format!(" from {s}")).unwrap_or_default();
+        text.push_str(&format!("{} {}{source}: {}\n", failure.action, failure.key.escape_debug(), failure.error.replace('\n', " ")));
+    }
+    if let Some(error) = &report.error {
+        text.push_str(&format!("{}\n", error.message));
+    }
+    text.push_str(&format!("commit: {}\nrun: {}\n", report.commit.as_deref().unwrap_or_default(), report.run));
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn templates_must_name_status_markers() {
+        let names = |template: &str| MarkerNames::new(&MarkerOptions { template: template.to_owned(), keep_success: false }, "abc");
+        assert_eq!(names("EXPORT_{commit}_{state}").unwrap().success, "EXPORT_abc_SUCCESS");
+        assert!(names("EXPORT_{commit}_{time}_{state}").unwrap().failure.ends_with("Z_FAILURE"));
+        for bad in ["EXPORT_{state}", "{commit}_{state}", "EXPORT_{commit}", "EXPORT_a/{commit}_{state}"] {
+            assert!(names(bad).is_err(), "{bad}");
+        }
+    }
+}

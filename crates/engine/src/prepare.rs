@@ -1,0 +1,125 @@
+//! Before a run: what is there, what is wanted, and the plan between the two. Nothing is written to the destination but what
+//! an earlier run left to be finished.
+
+use std::sync::Arc;
+
+use chrono::Utc;
+use planner::plan::PlanFile;
+use planner::planning::{self, PlanRequest};
+use planner::source::CommitSource;
+use planner::{Error, Result, Stores, View, guard, select};
+use tempfile::TempDir;
+use worker::Registry;
+
+use crate::base::{self, Believed};
+use crate::destination::Destination;
+use crate::head::Head;
+use crate::progress::Progress;
+use crate::request::ExportRequest;
+
+/// A plan in a local folder that lives as long as this value.
+#[derive(Debug)]
+pub struct Prepared {
+    /// Its table of contents.
+    pub plan: PlanFile,
+    /// Its shards.
+    pub folder: TempDir,
+}
+
+/// What the destination will be an export of.
+///
+/// # Errors
+/// A selection that cannot be read.
+pub fn view(request: &ExportRequest, stores: &dyn Stores) -> Result<View> {
+    let mut selection = request.selection.clone();
+    if selection.now.is_none() && select::uses_now(&selection)? {
+        selection.now = Some(crate::clock::now());
+    }
+    Ok(View {
+        lake: stores.identity(&request.source.lake.storage().as_folder()),
+        prefix: request.source.prefix.clone(),
+        selection,
+        rounds: request.rounds.clone(),
+    })
+}
+
+/// Whether the destination is up to date: nothing has to be planned.
+#[must_use]
+pub fn up_to_date(head: &Head, request: &ExportRequest, view: &View) -> bool {
+    let claimed = request.from.as_ref().is_some_and(|f| head.file.current.as_ref().is_none_or(|c| c.commit != f.id && c.commit != request.source.commit.id));
+    !request.full && !claimed && base::is_current(head, &request.source.commit, view)
+}
+
+/// Plans the export.
+///
+/// # Errors
+/// Refusals of guards, and whatever cannot be read.
+pub async fn prepare(
+    registry: &Arc<Registry>,
+    destination: &Destination,
+    head: &Head,
+    request: &ExportRequest,
+    view: &View,
+    run: &str,
+    progress: &dyn Progress,
+) -> Result<Prepared> {
+    lake_is_safe(registry.as_ref(), request)?;
+    let Believed { base, claim, distrust, notes } = base::believed(destination, head, request, view).await?;
+    for note in request.source.lake.notes().into_iter().chain(age(request.source.lake.as_ref())) {
+        progress.note(&note);
+    }
+    let folder = tempfile::tempdir().map_err(|e| {
+        Error::unreachable(format!("no temporary folder can be made: {e}")).with_help("set TMPDIR to a folder with room and permission")
+    })?;
+    let planning = PlanRequest {
+        lake: Arc::clone(&request.source.lake),
+        commit: &request.source.commit,
+        view,
+        base,
+        destination: destination.location(),
+        stores: registry.as_ref(),
+        full: request.full || distrust,
+        run: run.to_owned(),
+        source: request.source.text.clone(),
+        branch: request.source.branch,
+        expects: head.expects(),
+        claim,
+        created: crate::clock::now(),
+    };
+    let mut plan = planning::plan(planning, folder.path(), &|rows| progress.planning(rows)).await?;
+    names_something(request, &plan)?;
+    plan.notes.splice(0..0, notes);
+    Ok(Prepared { plan, folder })
+}
+
+/// A prefix that the commit has nothing below of is a slip of the pen, not a wish for an empty destination.
+fn names_something(request: &ExportRequest, plan: &PlanFile) -> Result<()> {
+    let prefix = &request.source.prefix;
+    if prefix.is_empty() || plan.summary.objects > 0 || !request.selection.is_all() || plan.summary.deleted > 0 {
+        return Ok(());
+    }
+    Err(Error::usage(format!("commit {} has nothing at `{prefix}`", request.source.commit.shown()))
+        .with_help("prefixes match whole segments; see what there is with `millrace ls`"))
+}
+
+fn lake_is_safe(stores: &dyn Stores, request: &ExportRequest) -> Result<()> {
+    match guard::overlaps_lake(stores, request.source.lake.storage(), &request.destination) {
+        Some(why) => Err(Error::guard(format!("{} {why} ({})", request.destination, request.source.lake.storage()))
+            .with_help("an export there would damage the lake: choose another destination")),
+        None => Ok(()),
+    }
+}
+
+/// How old a refs dump is, where that matters.
+fn age(lake: &dyn CommitSource) -> Option<String> {
+    const OLD: i64 = 3600;
+    let seconds = Utc::now().timestamp() - lake.refs_age()?;
+    (seconds > OLD).then(|| format!("the refs dump is {} old", chrono_age(seconds)))
+}
+
+fn chrono_age(seconds: i64) -> String {
+    match seconds {
+        s if s >= 2 * 86_400 => format!("{} days", s / 86_400),
+        s => format!("{} hours", s / 3600),
+    }
+}

@@ -1,0 +1,210 @@
+//! Receipts: the proof of what is there, a chain of changes.
+//!
+//! ```text
+//! _millrace/receipts/<seq>-<commit>-<run>/receipt.json      what, from where, its predecessor
+//! _millrace/receipts/<seq>-<commit>-<run>/changes.parquet   the objects that this run wrote or removed
+//! ```
+//! A receipt counts once HEAD names it. All receipts of a chain, the newest last, give the state of the destination.
+
+use std::fs::File;
+use std::io::BufWriter;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, LazyLock};
+
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, StringArray};
+use datafusion::arrow::compute::filter_record_batch;
+use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::parquet::arrow::ArrowWriter;
+use planner::entry::metadata_pairs;
+use planner::plan::PlanBase;
+use planner::{Error, Result, View};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::destination::Destination;
+
+/// The format version of receipts.
+///
+/// * 1: the first.
+pub const RECEIPT_FORMAT: u32 = 1;
+
+/// The document of one receipt.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Receipt {
+    /// [`RECEIPT_FORMAT`].
+    pub format: u32,
+    /// Its number.
+    pub seq: u64,
+    /// The run that wrote it.
+    pub run: String,
+    /// The commit.
+    pub commit: String,
+    /// Its metarange.
+    pub metarange: String,
+    /// What the destination is an export of.
+    pub view: View,
+    /// [`View::digest`].
+    pub view_digest: String,
+    /// What the changes were taken to.
+    pub base: Option<PlanBase>,
+    /// The folder of the receipt before this one.
+    pub previous: Option<String>,
+    /// The root of the chain was said by hand.
+    pub claim: Option<PlanBase>,
+    /// Runs that did not finish and that this one stands for.
+    pub supersedes: Vec<String>,
+    /// Objects that are there.
+    pub objects: u64,
+    /// Rows of `changes.parquet`.
+    pub changes: u64,
+    /// RFC 3339.
+    pub time: String,
+}
+
+/// Columns of `changes.parquet`: `key`, `path` (in the lake), `present` (false: removed), `identity`, `size`, `etag` (the
+/// entry's), `stored_etag` (the destination's), `checksum`, `proof`, `content_type`, `metadata_digest` (SHA-256 of the sorted
+/// pairs, hex), `source`.
+pub static CHANGES_SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
+    let text = |name: &str, nullable| Field::new(name, DataType::Utf8, nullable);
+    Arc::new(Schema::new(vec![
+        text("key", false),
+        text("path", false),
+        Field::new("present", DataType::Boolean, false),
+        Field::new("identity", DataType::Binary, true),
+        Field::new("size", DataType::Int64, true),
+        text("etag", true),
+        text("stored_etag", true),
+        text("checksum", true),
+        text("proof", true),
+        text("content_type", true),
+        text("metadata_digest", true),
+        text("source", true),
+    ]))
+});
+
+/// The folder of a receipt.
+#[must_use]
+pub fn folder(seq: u64, commit: &str, run: &str) -> String {
+    format!("_millrace/receipts/{seq:08}-{commit}-{run}")
+}
+
+/// Reads a receipt's document.
+///
+/// # Errors
+/// `Corrupt` where it is missing or cannot be understood.
+pub async fn read(destination: &Destination, folder: &str) -> Result<Receipt> {
+    let key = format!("{folder}/receipt.json");
+    match destination.get_json(&key).await? {
+        Some((receipt, _)) => Ok(receipt),
+        None => Err(Error::corrupt(format!("{}{key} is missing, though HEAD.json names it", destination.location()))
+            .with_help("restore it, or move `_millrace/` aside and export with --full")),
+    }
+}
+
+/// The chain that ends in `newest`, the newest first.
+///
+/// # Errors
+/// As [`read`].
+pub async fn chain(destination: &Destination, newest: &str) -> Result<Vec<(String, Receipt)>> {
+    let mut chain = Vec::new();
+    let mut at = Some(newest.to_owned());
+    while let Some(folder) = at.take() {
+        let receipt = read(destination, &folder).await?;
+        at.clone_from(&receipt.previous);
+        chain.push((folder, receipt));
+    }
+    Ok(chain)
+}
+
+/// The changes of a run on their way into a receipt: a local file that outcomes are appended to.
+pub struct ChangesWriter {
+    path: PathBuf,
+    writer: ArrowWriter<BufWriter<File>>,
+    rows: u64,
+}
+
+impl std::fmt::Debug for ChangesWriter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ChangesWriter").field("path", &self.path).field("rows", &self.rows).finish_non_exhaustive()
+    }
+}
+
+impl ChangesWriter {
+    /// Writes `changes.parquet` in `folder`.
+    ///
+    /// # Errors
+    /// `Unreachable` where the file cannot be made.
+    pub fn create(folder: &Path) -> Result<Self> {
+        let path = folder.join("changes.parquet");
+        let file = File::create(&path).map_err(|e| local(&path, &e))?;
+        let writer = ArrowWriter::try_new(BufWriter::new(file), Arc::clone(&CHANGES_SCHEMA), None);
+        Ok(Self { path, writer: writer.map_err(|e| Error::bug(format!("receipt: {e}")))?, rows: 0 })
+    }
+
+    /// Takes the successful rows of a batch of outcomes. A marker that was retracted and published again has two rows; the
+    /// one that says that it is present counts.
+    ///
+    /// # Errors
+    /// `Unreachable` where the file cannot be written.
+    pub fn append(&mut self, outcomes: &RecordBatch) -> Result<()> {
+        let ok = column(outcomes, "ok")?;
+        let batch = filter_record_batch(outcomes, ok.as_boolean()).map_err(|e| Error::bug(format!("receipt: {e}")))?;
+        self.rows += batch.num_rows() as u64;
+        let changes = changes(&batch)?;
+        self.writer.write(&changes).map_err(|e| local(&self.path, &e))
+    }
+
+    /// Closes the file: its path and rows.
+    ///
+    /// # Errors
+    /// `Unreachable` where the file cannot be written.
+    pub fn finish(self) -> Result<(PathBuf, u64)> {
+        self.writer.close().map_err(|e| local(&self.path, &e))?;
+        Ok((self.path, self.rows))
+    }
+}
+
+fn local(path: &Path, error: &dyn std::fmt::Display) -> Error {
+    Error::unreachable(format!("{}: {error}", path.display())).with_help("the temporary folder (TMPDIR) needs room and permission")
+}
+
+fn column(batch: &RecordBatch, name: &str) -> Result<ArrayRef> {
+    batch.column_by_name(name).map(Arc::clone).ok_or_else(|| Error::bug(format!("outcomes have no column `{name}`")))
+}
+
+fn changes(batch: &RecordBatch) -> Result<RecordBatch> {
+    let action = column(batch, "action")?;
+    let present: BooleanArray = action.as_string::<i32>().iter().map(|a| Some(a == Some("copy"))).collect();
+    let metadata = column(batch, "metadata")?;
+    let metadata = metadata.as_map();
+    let digests: StringArray =
+        (0..batch.num_rows()).map(|i| metadata.is_valid(i).then(|| metadata_digest(metadata_pairs(metadata, i)))).collect();
+    let named = |name: &str| column(batch, name);
+    RecordBatch::try_new(Arc::clone(&CHANGES_SCHEMA), vec![
+        named("key")?,
+        named("path")?,
+        Arc::new(present),
+        named("identity")?,
+        named("size")?,
+        named("etag")?,
+        named("stored_etag")?,
+        named("checksum")?,
+        named("proof")?,
+        named("content_type")?,
+        Arc::new(digests),
+        named("source")?,
+    ])
+    .map_err(|e| Error::bug(format!("receipt: {e}")))
+}
+
+/// SHA-256 (hex) of the pairs sorted by key, each part with its length before it.
+fn metadata_digest<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> String {
+    let mut pairs: Vec<_> = pairs.collect();
+    pairs.sort_unstable();
+    let mut hash = Sha256::new();
+    for part in pairs.iter().flat_map(|(k, v)| [k, v]) {
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part);
+    }
+    hex::encode(hash.finalize())
+}

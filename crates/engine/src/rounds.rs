@@ -1,0 +1,159 @@
+//! Rounds: the steps of a plan, one after the other, each a barrier.
+//!
+//! A step is a query: scan of its shards, then the copy operator. The next step starts when every row of this one has an
+//! outcome and all are successes; in a failing step the rows go on to their end, so that as much as possible is done.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use datafusion::arrow::array::{Array, AsArray, RecordBatch};
+use datafusion::arrow::datatypes::Int64Type;
+use datafusion::physical_plan::execute_stream;
+use datafusion::prelude::SessionContext;
+use futures::StreamExt;
+use planner::plan::{Action, PlanFile, ROW_SCHEMA, Round, Step};
+use planner::{Error, Result};
+use tokio_util::sync::CancellationToken;
+use worker::Registry;
+use worker::copy::{CopyExec, CopySpec};
+
+use crate::progress::{Progress, RoundProgress};
+use crate::receipt::ChangesWriter;
+use crate::report::{Failure, RoundReport};
+use crate::session::{files_table, session};
+
+/// How often progress is told.
+const TOLD_EVERY: Duration = Duration::from_millis(200);
+
+/// What executing a plan needs.
+#[derive(Debug)]
+pub struct Execution<'a> {
+    /// The plan.
+    pub plan: &'a PlanFile,
+    /// Its shards.
+    pub files: planner::MetadataStore,
+    /// What the operator is told.
+    pub spec: CopySpec,
+    /// The stores at hand.
+    pub registry: &'a Arc<Registry>,
+    /// Stops taking rows when it is cancelled.
+    pub stop: &'a CancellationToken,
+}
+
+/// How the rounds ended.
+#[derive(Debug, Default)]
+pub struct Executed {
+    /// One entry a round.
+    pub rounds: Vec<RoundReport>,
+    /// The first failed rows, at most as many as a FAILURE marker lists.
+    pub failures: Vec<Failure>,
+    /// All rows are done.
+    pub complete: bool,
+}
+
+impl Execution<'_> {
+    /// Runs all rounds. Changes go to `changes`; failed rows are in the answer.
+    ///
+    /// # Errors
+    /// What is not one row's: shards that cannot be read, counts that do not agree.
+    pub async fn run(&self, changes: &mut ChangesWriter, executed: &mut Executed, progress: &dyn Progress) -> Result<()> {
+        let context = session(&self.files)?;
+        executed.complete = true;
+        for round in &self.plan.rounds {
+            executed.rounds.push(RoundReport { round: round.round, name: round.name.clone(), ..RoundReport::default() });
+            if !executed.complete || round.rows() == 0 {
+                skip(executed, round.rows());
+                continue;
+            }
+            progress.round_started(round);
+            let mut now = RoundProgress::default();
+            for step in &round.steps {
+                if executed.complete {
+                    self.step(&context, (round, step), &mut now, changes, executed, progress).await?;
+                } else {
+                    skip(executed, step.rows());
+                }
+            }
+            progress.round_ended(round, now);
+        }
+        Ok(())
+    }
+
+    async fn step(
+        &self,
+        context: &SessionContext,
+        (round, step): (&Round, &Step),
+        now: &mut RoundProgress,
+        changes: &mut ChangesWriter,
+        executed: &mut Executed,
+        progress: &dyn Progress,
+    ) -> Result<()> {
+        let table = files_table(step.shards.iter().map(|s| s.file.as_str()), &ROW_SCHEMA)?;
+        let scan = context.read_table(table)?.create_physical_plan().await?;
+        let copy = CopyExec::new(scan, self.spec.clone(), Arc::clone(self.registry), self.stop.clone());
+        let mut outcomes = execute_stream(Arc::new(copy), context.task_ctx())?;
+        let before = (now.done, now.failed);
+        let mut told = Instant::now();
+        while let Some(batch) = outcomes.next().await {
+            let batch = batch.map_err(Error::from)?;
+            count(&batch, now, executed)?;
+            changes.append(&batch)?;
+            if told.elapsed() >= TOLD_EVERY {
+                told = Instant::now();
+                progress.round_progress(round, *now);
+            }
+        }
+        let (done, failed) = (now.done - before.0, now.failed - before.1);
+        executed.complete &= failed == 0 && done == step.rows();
+        if done + failed > step.rows() || (done + failed < step.rows() && !self.stop.is_cancelled()) {
+            return Err(Error::bug(format!(
+                "round {} ({}): {} rows were planned, {} have outcomes",
+                round.round,
+                step.action.as_str(),
+                step.rows(),
+                done + failed
+            )));
+        }
+        skip(executed, step.rows() - done - failed);
+        Ok(())
+    }
+}
+
+fn skip(executed: &mut Executed, rows: u64) {
+    if let Some(round) = executed.rounds.last_mut() {
+        round.skipped += rows;
+    }
+}
+
+/// Counts a batch of outcomes and keeps its failures.
+fn count(batch: &RecordBatch, now: &mut RoundProgress, executed: &mut Executed) -> Result<()> {
+    let column = |name: &str| batch.column_by_name(name).ok_or_else(|| Error::bug(format!("outcomes have no column `{name}`")));
+    let (ok, bytes) = (column("ok")?.as_boolean(), column("bytes")?.as_primitive::<Int64Type>());
+    let text = |name: &str| column(name).map(|c| c.as_string::<i32>());
+    let (action, key, source, error) = (text("action")?, text("key")?, text("source")?, text("error")?);
+    let Some(report) = executed.rounds.last_mut() else { return Err(Error::bug("outcomes outside a round")) };
+    for i in 0..batch.num_rows() {
+        if ok.value(i) {
+            let payload = bytes.value(i).unsigned_abs();
+            now.done += 1;
+            now.bytes += payload;
+            report.bytes += payload;
+            match Action::parse(action.value(i)) {
+                Some(Action::Copy) => report.copied += 1,
+                _ => report.deleted += 1,
+            }
+            continue;
+        }
+        now.failed += 1;
+        report.failed += 1;
+        if executed.failures.len() < crate::marker::MAX_LOGGED_FAILURES {
+            executed.failures.push(Failure {
+                key: key.value(i).to_owned(),
+                action: action.value(i).to_owned(),
+                source: source.is_valid(i).then(|| source.value(i).to_owned()),
+                error: if error.is_valid(i) { error.value(i).to_owned() } else { "failed without a reason".to_owned() },
+            });
+        }
+    }
+    Ok(())
+}

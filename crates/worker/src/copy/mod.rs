@@ -1,0 +1,83 @@
+//! Doing a plan's rows.
+//!
+//! ```text
+//!  plan rows ──▶ exec: takes rows while permits last ──▶ object: one row ──▶ exec: gathers ──▶ outcome rows
+//!                                                          │ route    how the bytes go (pure)
+//!                                                          │ check    whether they are the right ones (pure)
+//! ```
+//! Every row is idempotent: done twice is done once. A failed row never stops its neighbours.
+
+pub mod check;
+mod exec;
+mod object;
+pub mod route;
+mod row;
+
+use planner::Location;
+use serde::{Deserialize, Serialize};
+
+pub use exec::CopyExec;
+
+/// Objects from this size on go up in parts, in bytes: 64 MiB.
+pub const DEFAULT_MULTIPART_THRESHOLD: u64 = 64 * 1024 * 1024;
+/// The size of a part, in bytes: 16 MiB.
+pub const DEFAULT_PART_SIZE: u64 = 16 * 1024 * 1024;
+/// Parts of one object under way at once.
+pub const DEFAULT_PARTS_IN_FLIGHT: usize = 4;
+/// Objects under way at once.
+pub const DEFAULT_CONCURRENCY: usize = 64;
+
+/// What to do with a source that was overwritten since the commit.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnDrift {
+    /// The row fails and names it.
+    #[default]
+    Fail,
+    /// What is there now is copied.
+    Take,
+}
+
+/// How rows are done: everything an executor must know, and no secret.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct CopySpec {
+    /// Where keys lie.
+    pub destination: Location,
+    /// The lake's own `data/`, where objects are never overwritten; `None` when it is not known.
+    #[serde(default)]
+    pub lake_data: Option<Location>,
+    /// What to do with overwritten sources.
+    #[serde(default)]
+    pub on_drift: OnDrift,
+    /// Objects under way at once, in all partitions of the operator together.
+    pub concurrency: usize,
+    /// How long a request may go without an answer, in milliseconds.
+    pub request_timeout_ms: u64,
+    /// Objects from this size on go up in parts, in bytes.
+    pub multipart_threshold: u64,
+    /// The size of a part, in bytes.
+    pub part_size: u64,
+}
+
+impl CopySpec {
+    /// The defaults for a destination.
+    #[must_use]
+    pub fn new(destination: Location) -> Self {
+        Self {
+            destination,
+            lake_data: None,
+            on_drift: OnDrift::default(),
+            concurrency: DEFAULT_CONCURRENCY,
+            request_timeout_ms: 30_000,
+            multipart_threshold: DEFAULT_MULTIPART_THRESHOLD,
+            part_size: DEFAULT_PART_SIZE,
+        }
+    }
+
+    /// The object lies below the lake's own `data/`.
+    pub(crate) fn is_own_data(&self, source: &Location) -> bool {
+        self.lake_data.as_ref().is_some_and(|data| {
+            data.scheme() == source.scheme() && data.bucket() == source.bucket() && source.path().starts_with(&data.prefix())
+        })
+    }
+}

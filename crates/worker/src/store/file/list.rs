@@ -1,0 +1,66 @@
+//! Listing: a walk that follows no link and enters only what the prefix names.
+
+use std::sync::Arc;
+
+use rustix::fs::{AtFlags, Dir, FileType, statat};
+use tokio::sync::mpsc::Sender;
+
+use super::tree::{Tree, failure, split};
+use crate::store::{Listed, StoreError, StoreResult};
+
+/// Sends every file whose key starts with `prefix`, until the receiver is gone.
+pub(super) fn walk(tree: &Arc<Tree>, prefix: &str, found: &Sender<StoreResult<Listed>>) {
+    let (folder, start) = prefix.rsplit_once('/').unwrap_or(("", prefix));
+    // No file lies below a folder that cannot be named.
+    if !folder.is_empty() && split(folder).is_err() {
+        return;
+    }
+    let mut folders = vec![folder.to_owned()];
+    let mut start = start;
+    while let Some(folder) = folders.pop() {
+        match read(tree, &folder, start, &mut folders, found) {
+            Ok(true) => {}
+            Ok(false) => return,
+            Err(error) => drop(found.blocking_send(Err(error))),
+        }
+        // Below the first folder everything has the prefix.
+        start = "";
+    }
+}
+
+/// Reads one folder; false when nobody listens any more.
+fn read(tree: &Tree, folder: &str, start: &str, folders: &mut Vec<String>, found: &Sender<StoreResult<Listed>>) -> StoreResult<bool> {
+    let context = |error: rustix::io::Errno| -> StoreError { failure(error).context(format!("listing `{folder}`")) };
+    let Some(entries) = tree.within(folder, false, |folder| Ok((Dir::read_from(folder)?, rustix::io::dup(folder)?)))? else {
+        return Ok(true);
+    };
+    let (entries, handle) = entries.map_err(context)?;
+    for entry in entries {
+        let entry = entry.map_err(context)?;
+        let Ok(name) = entry.file_name().to_str() else {
+            tracing::warn!(folder, name = ?entry.file_name(), "a file's name is no UTF-8: it is passed over");
+            continue;
+        };
+        if matches!(name, "." | "..") || !name.starts_with(start) {
+            continue;
+        }
+        let key = if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") };
+        if entry.file_type() == FileType::Directory {
+            folders.push(key);
+            continue;
+        }
+        // Some file systems leave the kind out of the entry; the size is asked for anyway.
+        let Ok(stat) = statat(&handle, name, AtFlags::SYMLINK_NOFOLLOW) else { continue };
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Directory => folders.push(key),
+            FileType::RegularFile => {
+                let size = u64::try_from(stat.st_size).unwrap_or_default();
+                if found.blocking_send(Ok(Listed { key, size, etag: None })).is_err() {
+                    return Ok(false);
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(true)
+}
