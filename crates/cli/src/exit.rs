@@ -46,7 +46,8 @@ impl ExitStatus {
     pub(crate) fn of_report(report: &RunReport) -> Self {
         let by_kind = report.error.as_ref().and_then(|e| kind_named(&e.kind)).map(Self::from);
         match report.state {
-            State::Planned | State::Succeeded => Self::Success,
+            // With an error the export stands, but its marker could not be written: who waits for the marker must know.
+            State::Planned | State::Succeeded => by_kind.unwrap_or(Self::Success),
             State::Refused => by_kind.unwrap_or(Self::Guard),
             State::Cancelled => by_kind.unwrap_or(Self::Interrupted),
             State::Failed => by_kind.unwrap_or(Self::Failed),
@@ -110,6 +111,7 @@ mod tests {
         let table = [
             (State::Planned, None, 0),
             (State::Succeeded, None, 0),
+            (State::Succeeded, Some("unreachable"), 4),
             (State::Failed, None, 1),
             (State::Failed, Some("objects"), 1),
             (State::Failed, Some("unreachable"), 4),

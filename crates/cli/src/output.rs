@@ -50,7 +50,9 @@ impl Output {
         match &report.error {
             _ if self.is_json() => Ok(()),
             Some(error) => text::error(&mut stderr(), &error.message, error.help.as_deref()),
-            None if report.failed > 0 => text::error(&mut stderr(), &format!("{} failed", size::counted(report.failed, "object")), None),
+            None if report.failed > 0 => {
+                text::error(&mut stderr(), &format!("{} failed", size::counted(report.failed, "object")), None)
+            }
             None => Ok(()),
         }
     }

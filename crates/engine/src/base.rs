@@ -137,16 +137,12 @@ async fn went_back(lake: &dyn CommitSource, current: &Current, request: &ExportR
         return Ok(());
     }
     let help = "give the commit by its id to go back on purpose, or use --force; if the refs dump is old, make a new one";
-    let held = match lake.commit(&current.commit).await {
-        Ok(held) => held,
-        Err(e) if e.kind() == planner::ErrorKind::Usage || e.kind() == planner::ErrorKind::Corrupt => {
-            return Err(Error::guard(format!(
-                "the destination holds commit {}, which this lake does not know; the branch points to {}",
-                current.commit, target.id
-            ))
-            .with_help(help));
-        }
-        Err(e) => return Err(e),
+    let Some(held) = lake.find(&current.commit).await? else {
+        return Err(Error::guard(format!(
+            "the destination holds commit {}, which this lake does not know; the branch points to {}",
+            current.commit, target.id
+        ))
+        .with_help(help));
     };
     if history::is_ancestor(lake, &target.id, &held).await? {
         return Err(Error::guard(format!(

@@ -10,7 +10,7 @@ use object_store::local::LocalFileSystem;
 use planner::plan::{Action, PlanFile, ROW_SCHEMA};
 use planner::{Error, MetadataStore, Result};
 
-use crate::session::{files_table, session};
+use crate::session::{Files, session};
 
 /// Directories that are shown.
 const DIRECTORIES: usize = 200;
@@ -65,14 +65,15 @@ pub struct PlanOverview {
 ///
 /// # Errors
 /// Shards that cannot be read.
-pub async fn overview(folder: &Path, plan: &PlanFile) -> Result<PlanOverview> {
+pub(crate) async fn overview(folder: &Path, plan: &PlanFile) -> Result<PlanOverview> {
     if plan.is_empty() {
         return Ok(PlanOverview::default());
     }
     let store = LocalFileSystem::new_with_prefix(folder).map_err(|e| Error::unreachable(format!("{}: {e}", folder.display())))?;
-    let context = session(&MetadataStore { store: Arc::new(store), prefix: object_store::path::Path::default() })?;
+    let context = session();
+    let files = Files::mount(&context, 0, &MetadataStore { store: Arc::new(store), prefix: object_store::path::Path::default() })?;
     let shards = plan.shards().map(|(_, _, s)| s.file.as_str());
-    context.register_table("plan", files_table(shards, &ROW_SCHEMA)?)?;
+    context.register_table("plan", files.table(shards, &ROW_SCHEMA)?)?;
     let mut seen = PlanOverview::default();
     let query = "SELECT regexp_replace(key, '[^/]*$', '') AS directory, round, \
          sum(CASE WHEN action = 'copy' THEN 1 ELSE 0 END) AS copied, sum(CASE WHEN action = 'delete' THEN 1 ELSE 0 END) AS deleted, \

@@ -19,7 +19,7 @@ use crate::request::ExportRequest;
 
 /// A plan in a local folder that lives as long as this value.
 #[derive(Debug)]
-pub struct Prepared {
+pub(crate) struct Prepared {
     /// Its table of contents.
     pub plan: PlanFile,
     /// Its shards.
@@ -30,7 +30,7 @@ pub struct Prepared {
 ///
 /// # Errors
 /// A selection that cannot be read.
-pub fn view(request: &ExportRequest, stores: &dyn Stores) -> Result<View> {
+pub(crate) fn view(request: &ExportRequest, stores: &dyn Stores) -> Result<View> {
     let mut selection = request.selection.clone();
     if selection.now.is_none() && select::uses_now(&selection)? {
         selection.now = Some(crate::clock::now());
@@ -45,7 +45,7 @@ pub fn view(request: &ExportRequest, stores: &dyn Stores) -> Result<View> {
 
 /// Whether the destination is up to date: nothing has to be planned.
 #[must_use]
-pub fn up_to_date(head: &Head, request: &ExportRequest, view: &View) -> bool {
+pub(crate) fn up_to_date(head: &Head, request: &ExportRequest, view: &View) -> bool {
     let claimed = request.from.as_ref().is_some_and(|f| head.file.current.as_ref().is_none_or(|c| c.commit != f.id && c.commit != request.source.commit.id));
     !request.full && !claimed && base::is_current(head, &request.source.commit, view)
 }
@@ -54,7 +54,7 @@ pub fn up_to_date(head: &Head, request: &ExportRequest, view: &View) -> bool {
 ///
 /// # Errors
 /// Refusals of guards, and whatever cannot be read.
-pub async fn prepare(
+pub(crate) async fn prepare(
     registry: &Arc<Registry>,
     destination: &Destination,
     head: &Head,

@@ -20,14 +20,14 @@ use worker::copy::{CopyExec, CopySpec};
 use crate::progress::{Progress, RoundProgress};
 use crate::receipt::ChangesWriter;
 use crate::report::{Failure, RoundReport};
-use crate::session::{files_table, session};
+use crate::session::{Files, session};
 
 /// How often progress is told.
 const TOLD_EVERY: Duration = Duration::from_millis(200);
 
 /// What executing a plan needs.
 #[derive(Debug)]
-pub struct Execution<'a> {
+pub(crate) struct Execution<'a> {
     /// The plan.
     pub plan: &'a PlanFile,
     /// Its shards.
@@ -42,7 +42,7 @@ pub struct Execution<'a> {
 
 /// How the rounds ended.
 #[derive(Debug, Default)]
-pub struct Executed {
+pub(crate) struct Executed {
     /// One entry a round.
     pub rounds: Vec<RoundReport>,
     /// The first failed rows, at most as many as a FAILURE marker lists.
@@ -56,8 +56,9 @@ impl Execution<'_> {
     ///
     /// # Errors
     /// What is not one row's: shards that cannot be read, counts that do not agree.
-    pub async fn run(&self, changes: &mut ChangesWriter, executed: &mut Executed, progress: &dyn Progress) -> Result<()> {
-        let context = session(&self.files)?;
+    pub(crate) async fn run(&self, changes: &mut ChangesWriter, executed: &mut Executed, progress: &dyn Progress) -> Result<()> {
+        let context = session();
+        let files = Files::mount(&context, 0, &self.files)?;
         executed.complete = true;
         for round in &self.plan.rounds {
             executed.rounds.push(RoundReport { round: round.round, name: round.name.clone(), ..RoundReport::default() });
@@ -69,7 +70,7 @@ impl Execution<'_> {
             let mut now = RoundProgress::default();
             for step in &round.steps {
                 if executed.complete {
-                    self.step(&context, (round, step), &mut now, changes, executed, progress).await?;
+                    self.step((&context, &files), (round, step), &mut now, changes, executed, progress).await?;
                 } else {
                     skip(executed, step.rows());
                 }
@@ -81,14 +82,14 @@ impl Execution<'_> {
 
     async fn step(
         &self,
-        context: &SessionContext,
+        (context, files): (&SessionContext, &Files),
         (round, step): (&Round, &Step),
         now: &mut RoundProgress,
         changes: &mut ChangesWriter,
         executed: &mut Executed,
         progress: &dyn Progress,
     ) -> Result<()> {
-        let table = files_table(step.shards.iter().map(|s| s.file.as_str()), &ROW_SCHEMA)?;
+        let table = files.table(step.shards.iter().map(|s| s.file.as_str()), &ROW_SCHEMA)?;
         let scan = context.read_table(table)?.create_physical_plan().await?;
         let copy = CopyExec::new(scan, self.spec.clone(), Arc::clone(self.registry), self.stop.clone());
         let mut outcomes = execute_stream(Arc::new(copy), context.task_ctx())?;

@@ -8,50 +8,55 @@ use datafusion::datasource::listing::{ListingOptions, ListingTable, ListingTable
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use futures::StreamExt;
-use object_store::prefix::PrefixStore;
-use planner::plan::{PlanFile, ROW_SCHEMA};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use planner::plan::{PlanFile, ROW_SCHEMA, Round};
 use planner::{Error, MetadataStore, Result};
 use url::Url;
 
 use crate::destination::Destination;
 use crate::receipt::{CHANGES_SCHEMA, Receipt};
 
-/// Where the files of a session are mounted. The name is only seen by the query engine.
-const MOUNT: &str = "millrace://files";
-
-/// A session whose files lie at `files`. One partition: order and concurrency belong to the operators of the plan.
-///
-/// # Errors
-/// Never in practice; a mount that the query engine refuses.
-pub fn session(files: &MetadataStore) -> Result<SessionContext> {
+/// A session for the steps of a plan and for small queries. One partition: order and concurrency belong to the operators of
+/// the plan.
+#[must_use]
+pub fn session() -> SessionContext {
     let config = SessionConfig::new().with_target_partitions(1).with_collect_statistics(false).with_information_schema(true);
-    let context = SessionContext::new_with_config(config);
-    mount(&context, files)?;
-    Ok(context)
+    SessionContext::new_with_config(config)
 }
 
-/// Makes `files` the files of `context`.
-///
-/// # Errors
-/// As [`session`].
-pub fn mount(context: &SessionContext, files: &MetadataStore) -> Result<()> {
-    let url = Url::parse(MOUNT).map_err(|e| Error::bug(format!("{MOUNT}: {e}")))?;
-    let store = PrefixStore::new(Arc::clone(&files.store), files.prefix.clone());
-    context.register_object_store(&url, Arc::new(store));
-    Ok(())
+/// A folder whose Parquet files a session can read.
+#[derive(Debug, Clone)]
+pub struct Files(String);
+
+impl Files {
+    /// Makes the folder `at` readable in `context`. `number` tells several folders of one session apart.
+    ///
+    /// The store is mounted whole and the folder's path is part of each file's URL: a store that hides the prefix answers
+    /// `head` with the full path, and the query engine then takes the file for another one and skips it without a word.
+    ///
+    /// # Errors
+    /// Never in practice; a URL that cannot be made.
+    pub fn mount(context: &SessionContext, number: usize, at: &MetadataStore) -> Result<Self> {
+        let url = Url::parse(&format!("millrace-{number}://files")).map_err(|e| Error::bug(format!("a mount's URL: {e}")))?;
+        context.register_object_store(&url, Arc::clone(&at.store));
+        Ok(Self(format!("{url}/{}", utf8_percent_encode(at.prefix.as_ref(), URL_PATH)).trim_end_matches('/').to_owned()))
+    }
+
+    /// The files `names` as one table of `schema`.
+    ///
+    /// # Errors
+    /// Names that the query engine refuses.
+    pub fn table<S: AsRef<str>>(&self, names: impl IntoIterator<Item = S>, schema: &SchemaRef) -> Result<Arc<ListingTable>> {
+        let url = |name: S| ListingTableUrl::parse(format!("{}/{}", self.0, name.as_ref())).map_err(Error::from);
+        let urls: Result<Vec<_>> = names.into_iter().map(url).collect();
+        let options = ListingOptions::new(Arc::new(ParquetFormat::default())).with_file_extension(".parquet");
+        let config = ListingTableConfig::new_with_multi_paths(urls?).with_listing_options(options).with_schema(Arc::clone(schema));
+        Ok(Arc::new(ListingTable::try_new(config)?))
+    }
 }
 
-/// The mounted Parquet files `names` as one table of `schema`.
-///
-/// # Errors
-/// Names that the query engine refuses.
-pub fn files_table<'a>(names: impl IntoIterator<Item = &'a str>, schema: &SchemaRef) -> Result<Arc<ListingTable>> {
-    let urls: Result<Vec<_>> =
-        names.into_iter().map(|name| ListingTableUrl::parse(format!("{MOUNT}/{name}")).map_err(Error::from)).collect();
-    let options = ListingOptions::new(Arc::new(ParquetFormat::default())).with_file_extension(".parquet");
-    let config = ListingTableConfig::new_with_multi_paths(urls?).with_listing_options(options).with_schema(Arc::clone(schema));
-    Ok(Arc::new(ListingTable::try_new(config)?))
-}
+/// What stays as it is in the path of a URL.
+const URL_PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
 /// The paths in the lake of all rows of `plan`, whose shards lie at `files`.
 ///
@@ -61,10 +66,18 @@ pub async fn plan_paths(files: &MetadataStore, plan: &PlanFile) -> Result<Vec<St
     if plan.is_empty() {
         return Ok(Vec::new());
     }
-    let context = session(files)?;
+    let context = session();
     let shards = plan.shards().map(|(_, _, shard)| shard.file.as_str());
-    context.register_table("plan", files_table(shards, &ROW_SCHEMA)?)?;
-    texts(&context, "SELECT DISTINCT path FROM plan").await
+    context.register_table("plan", Files::mount(&context, 0, files)?.table(shards, &ROW_SCHEMA)?)?;
+    let mut paths = texts(&context, "SELECT path FROM plan").await?;
+    let rows: u64 = plan.rounds.iter().map(Round::rows).sum();
+    if paths.len() as u64 != rows {
+        return Err(Error::corrupt(format!("the plan of run {} has {} rows instead of {rows}", plan.run, paths.len()))
+            .with_help("restore its files, or move `_millrace/` aside and export with --full"));
+    }
+    paths.sort_unstable();
+    paths.dedup();
+    Ok(paths)
 }
 
 /// The keys that a chain of receipts says are present.
@@ -75,8 +88,9 @@ pub async fn present_keys(destination: &Destination, chain: &[(String, Receipt)]
     if chain.iter().all(|(_, r)| r.changes == 0) {
         return Ok(Vec::new());
     }
-    let context = session(&destination.metadata("")?)?;
-    register_changes(&context, chain).await?;
+    let context = session();
+    let files = Files::mount(&context, 0, &destination.metadata("")?)?;
+    register_changes(&context, &files, chain).await?;
     texts(&context, &format!("SELECT key FROM ({STATE}) WHERE present")).await
 }
 
@@ -88,12 +102,12 @@ pub const STATE: &str = "SELECT * FROM (SELECT *, row_number() OVER (PARTITION B
 ///
 /// # Errors
 /// Names that the query engine refuses.
-pub async fn register_changes(context: &SessionContext, chain: &[(String, Receipt)]) -> Result<()> {
+pub async fn register_changes(context: &SessionContext, files: &Files, chain: &[(String, Receipt)]) -> Result<()> {
     let mut parts = Vec::new();
     for (folder, receipt) in chain.iter().filter(|(_, r)| r.changes > 0) {
         let name = format!("changes_{}", receipt.seq);
         let file = format!("{folder}/changes.parquet");
-        context.register_table(name.as_str(), files_table([file.as_str()], &CHANGES_SCHEMA)?)?;
+        context.register_table(name.as_str(), files.table([file], &CHANGES_SCHEMA)?)?;
         parts.push(format!("SELECT {} AS seq, '{}' AS commit, * FROM {name}", receipt.seq, receipt.commit));
     }
     let query = if parts.is_empty() {

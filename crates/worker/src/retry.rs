@@ -54,8 +54,9 @@ impl Retry {
     /// Runs `attempt` until it succeeds, fails for good, or has had its tries. The last failure is returned.
     pub async fn run<T, F, Fut>(&self, repeat: Repeat, mut attempt: F) -> StoreResult<T>
     where
-        F: FnMut() -> Fut,
-        Fut: Future<Output = StoreResult<T>>,
+        T: Send,
+        F: FnMut() -> Fut + Send,
+        Fut: Future<Output = StoreResult<T>> + Send,
     {
         let mut tried = 0;
         loop {

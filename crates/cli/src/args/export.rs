@@ -21,10 +21,10 @@ The Spark exporter's own words are understood as well; without --prev-commit-id 
   millrace export orders s3a://mirror/orders --branch main --prev-commit-id 4f3a…"
 )]
 pub(crate) struct ExportArgs {
-    /// The commit and the part of it: lakefs://REPO/REF[/PREFIX/] or lake+…?ref=REF[&prefix=PREFIX/]
+    /// The commit and the part of it: `lakefs://REPO/REF[/PREFIX/]` or `lake+…?ref=REF[&prefix=PREFIX/]`
     #[arg(value_name = "SOURCE")]
     pub(crate) source: String,
-    /// Where to: s3://BUCKET/PREFIX, gs://…, az://…, file:///DIR or a plain path
+    /// Where to: `s3://BUCKET/PREFIX`, `gs://…`, `az://…`, `file:///DIR` or a plain path
     #[arg(value_name = "DEST")]
     pub(crate) destination: String,
     #[command(flatten)]
@@ -50,7 +50,7 @@ Examples:
   millrace plan lakefs://orders/main s3://mirror/orders -o s3://plans/orders-42
   millrace sql s3://plans/orders-42 \"SELECT key FROM plan WHERE action = 'delete'\"")]
 pub(crate) struct PlanArgs {
-    /// The commit and the part of it: lakefs://REPO/REF[/PREFIX/] or lake+…?ref=REF[&prefix=PREFIX/]
+    /// The commit and the part of it: `lakefs://REPO/REF[/PREFIX/]` or `lake+…?ref=REF[&prefix=PREFIX/]`
     #[arg(value_name = "SOURCE")]
     pub(crate) source: String,
     /// What the plan is for

@@ -23,7 +23,7 @@ Examples:
   millrace ls lakefs://orders/main/tables/ --human-readable
   millrace ls 'lake+file:///srv/lake/orders?ref=v1&prefix=tables/' --output json")]
 pub(crate) struct LsArgs {
-    /// The commit and the part of it: lakefs://REPO/REF[/PREFIX/] or lake+…?ref=REF[&prefix=PREFIX/]
+    /// The commit and the part of it: `lakefs://REPO/REF[/PREFIX/]` or `lake+…?ref=REF[&prefix=PREFIX/]`
     #[arg(value_name = "LAKE")]
     pub(crate) lake: String,
 

@@ -2,10 +2,8 @@
 
 use std::sync::Arc;
 
-use chrono::{SecondsFormat, Utc};
-use engine::report::{ErrorReport, RangeCounts, RequestCounts};
-use engine::{ExportRequest, MarkerOptions, RunOptions, RunReport, State};
-use planner::{Error, ErrorKind, Result};
+use engine::{ExportRequest, MarkerOptions, RunOptions, RunReport};
+use planner::{Error, Location, Result, Scheme};
 use ulid::Ulid;
 use worker::Registry;
 
@@ -61,46 +59,21 @@ pub(crate) fn told(out: Output, report: &RunReport, overview: Option<&engine::Pl
 
 /// The report of a run that did not begin: every refusal after the arguments are parsed is a run object with an `error`.
 pub(crate) fn not_begun(source: &str, destination: &str, error: &Error) -> RunReport {
-    let state = match error.kind() {
-        ErrorKind::Usage | ErrorKind::Guard => State::Refused,
-        ErrorKind::Interrupted | ErrorKind::TimedOut => State::Cancelled,
-        _ => State::Failed,
-    };
-    RunReport {
-        run: Ulid::new().to_string(),
-        state,
-        update_time: Utc::now().to_rfc3339_opts(SecondsFormat::Millis, true),
-        source: source.to_owned(),
-        destination: destination.to_owned(),
-        commit: None,
-        base: None,
-        rounds: Vec::new(),
-        copied: 0,
-        deleted: 0,
-        retracted: 0,
-        unchanged: None,
-        failed: 0,
-        skipped: 0,
-        bytes: 0,
-        failures: Vec::new(),
-        ranges: RangeCounts::default(),
-        requests: RequestCounts::default(),
-        elapsed_ms: 0,
-        plan_ms: 0,
-        plan: None,
-        receipt: None,
-        marker: None,
-        notes: Vec::new(),
-        error: Some(ErrorReport {
-            kind: error.kind().name().to_owned(),
-            message: text::with_causes(error),
-            help: error.help().map(str::to_owned),
-        }),
+    let mut report = RunReport::new(Ulid::new().to_string(), source.to_owned(), &Location::new(Scheme::Memory, "", ""));
+    report.fail(error);
+    // As it was typed: it may be no location at all.
+    destination.clone_into(&mut report.destination);
+    if let Some(told) = &mut report.error {
+        told.message = text::with_causes(error);
     }
+    report
 }
 
 #[cfg(test)]
 mod tests {
+    use engine::State;
+    use planner::ErrorKind;
+
     use super::*;
 
     #[test]

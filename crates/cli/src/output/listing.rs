@@ -20,6 +20,9 @@ use super::size;
 use crate::args::OutputFormat;
 use crate::failure::Failure;
 
+/// What the server's listings show where the entry has no content type, as with imported objects.
+const DEFAULT_CONTENT_TYPE: &str = "application/octet-stream";
+
 /// How objects are listed.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ObjectStyle {
@@ -37,7 +40,7 @@ struct ObjectLine<'a> {
     etag: Option<&'a str>,
     /// Seconds since 1970, as in the server's listings.
     mtime: Option<i64>,
-    content_type: Option<&'a str>,
+    content_type: &'a str,
     metadata: Metadata<'a>,
     address: Option<&'a str>,
 }
@@ -83,7 +86,7 @@ fn objects_json(out: &mut impl Write, batch: &RecordBatch) -> std::result::Resul
             size: size.is_valid(i).then(|| size.value(i)),
             etag: valid(&etag, i),
             mtime: seconds(&mtime, i),
-            content_type: valid(&content_type, i),
+            content_type: valid(&content_type, i).unwrap_or(DEFAULT_CONTENT_TYPE),
             metadata: Metadata(metadata, i),
             address: valid(&address, i),
         };

@@ -140,7 +140,7 @@ impl Progress for Reporter {
         }
         self.start(Some(round.rows()), round_name(round));
         if self.mode == Mode::Lines {
-            self.line(&format!("{}: {}, {}", round_name(round), size::counted(round.rows(), "object"), size::bytes(round.bytes)));
+            self.line(&started_line(round));
         }
     }
 
@@ -149,7 +149,7 @@ impl Progress for Reporter {
         let elapsed = current.started.elapsed();
         if let Some(bar) = &current.bar {
             bar.set_position(now.done + now.failed);
-            bar.set_message(bytes_and_failures(now, elapsed));
+            bar.set_message(moved(round, now, elapsed));
         } else if self.mode == Mode::Lines && round.rows() > 0 && current.last_line.elapsed() >= LINE_EVERY {
             current.last_line = Instant::now();
             drop(current);
@@ -165,7 +165,7 @@ impl Progress for Reporter {
         let elapsed = current.started.elapsed();
         if let Some(bar) = &current.bar {
             bar.set_position(end.done + end.failed);
-            bar.set_message(bytes_and_failures(end, elapsed));
+            bar.set_message(moved(round, end, elapsed));
             bar.disable_steady_tick();
             bar.abandon();
         } else if self.mode == Mode::Lines {
@@ -190,24 +190,36 @@ fn planned_line(summary: &PlanSummary) -> String {
     )
 }
 
-fn bytes_and_failures(now: RoundProgress, elapsed: Duration) -> String {
-    let rate = size::rate(now.bytes, elapsed).map(|r| format!(" {}/s", size::bytes(r))).unwrap_or_default();
-    let failed = if now.failed > 0 { format!(", {} failed", size::count(now.failed)) } else { String::new() };
-    format!("{}{rate}{failed}", size::bytes(now.bytes))
+/// `1.2 MiB (400.0 KiB/s), 3 failed`; rounds that move no bytes do not speak of them.
+fn moved(round: &Round, now: RoundProgress, elapsed: Duration) -> String {
+    let mut parts = Vec::new();
+    if round.bytes > 0 {
+        let rate = size::rate(now.bytes, elapsed).map(|r| format!(" ({}/s)", size::bytes(r))).unwrap_or_default();
+        parts.push(format!("{}{rate}", size::bytes(now.bytes)));
+    }
+    if now.failed > 0 {
+        parts.push(format!("{} failed", size::count(now.failed)));
+    }
+    parts.join(", ")
+}
+
+/// Parts that have something to say, with commas between them.
+fn sentence(parts: &[String]) -> String {
+    parts.iter().filter(|part| !part.is_empty()).map(String::as_str).collect::<Vec<_>>().join(", ")
+}
+
+fn started_line(round: &Round) -> String {
+    let bytes = if round.bytes > 0 { size::bytes(round.bytes) } else { String::new() };
+    format!("{}: {}", round_name(round), sentence(&[size::counted(round.rows(), "object"), bytes]))
 }
 
 fn progress_line(round: &Round, now: RoundProgress, elapsed: Duration) -> String {
     let ended = now.done + now.failed;
     let percent = ended * 100 / round.rows().max(1);
+    let far = format!("{} of {} ({percent} %)", size::count(ended), size::counted(round.rows(), "object"));
     let left = left(round.rows().saturating_sub(ended), ended, elapsed);
-    format!(
-        "{}: {} of {} ({percent} %), {}{}",
-        round_name(round),
-        size::count(ended),
-        size::counted(round.rows(), "object"),
-        bytes_and_failures(now, elapsed),
-        left.map(|t| format!(", about {} left", size::duration(t))).unwrap_or_default()
-    )
+    let left = left.map(|time| format!("about {} left", size::duration(time))).unwrap_or_default();
+    format!("{}: {}", round_name(round), sentence(&[far, moved(round, now, elapsed), left]))
 }
 
 /// What is left takes as long as what is done did.
@@ -217,13 +229,8 @@ fn left(rows_left: u64, rows_done: u64, elapsed: Duration) -> Option<Duration> {
 }
 
 fn ended_line(round: &Round, end: RoundProgress, elapsed: Duration) -> String {
-    format!(
-        "{}: {} done, {} in {}",
-        round_name(round),
-        size::count(end.done),
-        bytes_and_failures(end, elapsed),
-        size::duration(elapsed)
-    )
+    let done = format!("{} done", size::count(end.done));
+    format!("{}: {} in {}", round_name(round), sentence(&[done, moved(round, end, elapsed)]), size::duration(elapsed))
 }
 
 #[cfg(test)]
@@ -238,11 +245,19 @@ mod tests {
     fn lines_say_how_far_and_how_long() {
         let now = RoundProgress { done: 240, failed: 10, bytes: 1 << 20 };
         let text = progress_line(&round(), now, Duration::from_secs(4));
-        assert_eq!(text, "round 1 data: 250 of 1,000 objects (25 %), 1.0 MiB 256.0 KiB/s, 10 failed, about 12.0 s left");
+        assert_eq!(text, "round 1 data: 250 of 1,000 objects (25 %), 1.0 MiB (256.0 KiB/s), 10 failed, about 12.0 s left");
         let none = progress_line(&round(), RoundProgress::default(), Duration::ZERO);
         assert_eq!(none, "round 1 data: 0 of 1,000 objects (0 %), 0 B");
         let end = RoundProgress { done: 1000, failed: 0, bytes: 4 << 20 };
-        assert_eq!(ended_line(&round(), end, Duration::from_secs(8)), "round 1 data: 1,000 done, 4.0 MiB 512.0 KiB/s in 8.0 s");
+        assert_eq!(ended_line(&round(), end, Duration::from_secs(8)), "round 1 data: 1,000 done, 4.0 MiB (512.0 KiB/s) in 8.0 s");
+    }
+
+    #[test]
+    fn rounds_that_move_no_bytes_do_not_speak_of_them() {
+        let round = Round { bytes: 0, copied: 0, deleted: 4, name: "retract".to_owned(), round: 0, ..round() };
+        assert_eq!(started_line(&round), "round 0 retract: 4 objects");
+        let end = RoundProgress { done: 3, failed: 1, bytes: 0 };
+        assert_eq!(ended_line(&round, end, Duration::from_millis(12)), "round 0 retract: 3 done, 1 failed in 12 ms");
     }
 
     #[test]

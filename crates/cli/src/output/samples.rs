@@ -5,14 +5,12 @@ use engine::{RunReport, State};
 
 /// The report of a small run that ended in `state`.
 pub(crate) fn report(state: State) -> RunReport {
+    let destination = planner::Location::parse("s3://mirror/orders/").unwrap();
+    let run = "01JD0000000000000000000000".to_owned();
     RunReport {
-        run: "01JD0000000000000000000000".to_owned(),
         state,
         update_time: "2026-11-20T10:00:00Z".to_owned(),
-        source: "lakefs://orders/main".to_owned(),
-        destination: "s3://mirror/orders/".to_owned(),
         commit: Some("c0ff4cf3370d6816ac5f3db6fb8f812ebab3a778ea1a4ea9cac8b12c481d1b07".to_owned()),
-        base: None,
         rounds: vec![
             RoundReport { round: 0, name: "retract".to_owned(), deleted: 2, ..RoundReport::default() },
             RoundReport { round: 1, name: "data".to_owned(), copied: 38, deleted: 3, bytes: 1_258_291, ..RoundReport::default() },
@@ -22,18 +20,13 @@ pub(crate) fn report(state: State) -> RunReport {
         deleted: 3,
         retracted: 2,
         unchanged: Some(900),
-        failed: 0,
-        skipped: 0,
         bytes: 1_258_291,
-        failures: Vec::new(),
         ranges: RangeCounts { total: 31, opened: 2, looked_up: 3 },
         requests: RequestCounts { data: 43, control: 21 },
         elapsed_ms: 1234,
         plan_ms: 12,
-        plan: None,
         receipt: Some("_millrace/receipts/1-c0ff".to_owned()),
         marker: Some("EXPORT_c0ff_SUCCESS".to_owned()),
-        notes: Vec::new(),
-        error: None,
+        ..RunReport::new(run, "lakefs://orders/main".to_owned(), &destination)
     }
 }

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use engine::report::{Failure, RoundReport};
-use engine::{PlanOverview, RunReport, State};
+use engine::{PlanOverview, PlannedRow, RunReport, State};
 use owo_colors::OwoColorize;
 use planner::plan::Action;
 
@@ -80,11 +80,11 @@ fn commits(out: &mut impl Write, report: &RunReport) -> io::Result<()> {
 
 /// The sampled rows, grouped by the directory of their keys.
 fn actions(out: &mut impl Write, overview: &PlanOverview) -> io::Result<()> {
-    let mut rows: Vec<_> = overview.sample.iter().map(|(action, key, size, reason)| (split(key), action, size, reason)).collect();
-    rows.sort_by_key(|((directory, name), action, ..)| (*directory, *name, **action));
-    let width = rows.iter().map(|((_, name), ..)| size::key(name).chars().count()).max().unwrap_or(0).min(60);
+    let mut rows: Vec<_> = overview.sample.iter().map(|row| (split(&row.key), row)).collect();
+    rows.sort_by_key(|(parts, row)| (*parts, row.action));
+    let width = rows.iter().map(|((_, name), _)| size::key(name).chars().count()).max().unwrap_or(0).min(60);
     let mut last = None;
-    for ((directory, name), action, bytes, reason) in rows {
+    for ((directory, name), PlannedRow { action, size: bytes, reason, .. }) in rows {
         if last != Some(directory) {
             writeln!(out, "\n  {}", if directory.is_empty() { "./".into() } else { size::key(directory) })?;
             last = Some(directory);
@@ -122,7 +122,11 @@ fn directories(out: &mut impl Write, overview: &PlanOverview) -> io::Result<()> 
         let counts = [d.copied, d.deleted, d.retracted].map(size::count);
         [directory, d.round.to_string()].into_iter().chain(counts).chain([size::bytes(d.bytes)]).collect()
     });
-    table::columns(out, "  ", &["DIRECTORY", ">ROUND", ">COPY", ">DELETE", ">RETRACT", ">BYTES"], rows)
+    table::columns(out, "  ", &["DIRECTORY", ">ROUND", ">COPY", ">DELETE", ">RETRACT", ">BYTES"], rows)?;
+    match overview.more_directories {
+        0 => Ok(()),
+        more => writeln!(out, "  … and {} more", size::count(more)),
+    }
 }
 
 /// `Plan: 12 to copy (1.2 MiB), 3 to delete, 2 markers to retract; 900 unchanged.`

@@ -102,6 +102,18 @@ pub trait CommitSource: Send + Sync + Debug {
     /// As [`CommitSource::resolve`].
     async fn commit(&self, id: &str) -> Result<Commit>;
 
+    /// A commit by its full id; `None` when this source does not know it.
+    ///
+    /// # Errors
+    /// As [`CommitSource::resolve`], but for what is not there.
+    async fn find(&self, id: &str) -> Result<Option<Commit>> {
+        match self.commit(id).await {
+            Ok(commit) => Ok(Some(commit)),
+            Err(e) if e.kind() == crate::ErrorKind::Usage => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
     /// All branches and tags: branches first, each by name.
     ///
     /// # Errors

@@ -261,6 +261,10 @@ impl CommitSource for NamespaceSource {
         }
     }
 
+    async fn find(&self, id: &str) -> Result<Option<Commit>> {
+        Self::find(self, id).await
+    }
+
     async fn refs(&self) -> Result<Vec<Reference>> {
         let Refs::Dump(dump) = &self.refs else { return Ok(Vec::new()) };
         let branches = dump.branches().map_ok(|b| Reference { kind: RefKind::Branch, name: b.id, commit: b.commit_id });

@@ -173,7 +173,8 @@ mod tests {
     fn all_of_both_sides_keeps_shared_ranges() {
         let side = [range("1", "a", "c"), range("2", "e", "g")];
         assert_eq!(Clusters::new(&side, &side, &[], Mode::All, &Part::new("")).ranges_to_open(), 4);
-        assert_eq!(Clusters::new(&side, &side, &[], Mode::All, &Part::new("e/")).ranges_to_open(), 0);
+        assert_eq!(Clusters::new(&side, &side, &[], Mode::All, &Part::new("e/")).ranges_to_open(), 2);
+        assert_eq!(Clusters::new(&side, &side, &[], Mode::All, &Part::new("d/")).ranges_to_open(), 0);
         assert_eq!(Clusters::new(&side, &[], &[], Mode::All, &Part::new("b")).ranges_to_open(), 1);
     }
 }

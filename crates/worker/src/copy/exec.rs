@@ -99,7 +99,6 @@ impl DisplayAs for CopyExec {
     }
 }
 
-#[expect(deprecated, reason = "with_new_children is required although it is deprecated")]
 impl ExecutionPlan for CopyExec {
     fn name(&self) -> &'static str {
         "CopyExec"
@@ -149,6 +148,7 @@ impl ExecutionPlan for CopyExec {
             running: JoinSet::new(),
             outcomes: Gathered::default(),
             counts: Counts::new(&self.metrics, partition),
+            broken: None,
         };
         let send = stream.tx();
         stream.spawn(async move { Box::pin(driver.run(send)).await });
@@ -210,13 +210,9 @@ impl Feed {
                 *at += 1;
                 return Ok(Some((row, permit)));
             }
-            match self.input.next().await {
-                Some(batch) => self.rows = Some((Rows::try_new(&batch?)?, 0)),
-                None => {
-                    self.rows = None;
-                    return Ok(None);
-                }
-            }
+            self.rows = None;
+            let Some(batch) = self.input.next().await else { return Ok(None) };
+            self.rows = Some((Rows::try_new(&batch?)?, 0));
         }
     }
 }
@@ -257,6 +253,8 @@ struct Driver {
     running: JoinSet<Outcome>,
     outcomes: Gathered,
     counts: Counts,
+    /// Why the input ended early. Rows under way still end, and their outcomes go out first.
+    broken: Option<DataFusionError>,
 }
 
 impl Driver {
@@ -269,9 +267,12 @@ impl Driver {
             let due = self.outcomes.due_at();
             tokio::select! {
                 () = self.cancel.cancelled(), if taking => {}
-                next = self.feed.next(&self.permits), if taking => match next? {
-                    Some((row, permit)) => self.start(row, permit),
-                    None => self.feed.ended = true,
+                next = self.feed.next(&self.permits), if taking => match next {
+                    Ok(Some((row, permit))) => self.start(row, permit),
+                    end => {
+                        self.feed.ended = true;
+                        self.broken = end.err();
+                    }
                 },
                 Some(end) = self.running.join_next(), if !self.running.is_empty() => self.gather(end)?,
                 () = until(due), if due.is_some() => {}
@@ -280,7 +281,8 @@ impl Driver {
                 return Ok(());
             }
         }
-        self.emit(&send).await.map(drop)
+        self.emit(&send).await?;
+        self.broken.map_or(Ok(()), Err)
     }
 
     fn start(&mut self, row: Row, permit: OwnedSemaphorePermit) {
@@ -293,7 +295,8 @@ impl Driver {
     }
 
     fn gather(&mut self, end: std::result::Result<Outcome, JoinError>) -> Result<()> {
-        let outcome = end.map_err(|error| DataFusionError::from(planner::Error::bug(format!("a row's task ended early: {error}"))))?;
+        let outcome =
+            end.map_err(|error| DataFusionError::from(planner::Error::bug(format!("a row's task ended early: {error}"))))?;
         self.counts.add(&outcome);
         self.outcomes.push(outcome);
         Ok(())
@@ -317,3 +320,7 @@ async fn until(at: Option<Instant>) {
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+#[path = "exec_tests.rs"]
+mod tests;

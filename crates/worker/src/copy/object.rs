@@ -17,8 +17,8 @@ use super::{CopySpec, DEFAULT_PARTS_IN_FLIGHT, OnDrift};
 use crate::Registry;
 use crate::retry::{Repeat, Retry};
 use crate::store::{
-    Attributes, CopyOptions, FailureKind, GetOptions, Head, RequestClass, SourceObject, Store, StoreError, StoreResult, UploadOptions,
-    etag_md5,
+    Attributes, CopyOptions, FailureKind, GetOptions, Head, RequestClass, SourceObject, Store, StoreError, StoreResult,
+    UploadOptions, etag_md5,
 };
 
 /// Streams are tried again as a whole when they break off; the requests in them have their own tries.
@@ -137,7 +137,7 @@ impl Copier {
             said.headers = head.map(|head| head.attributes.headers).unwrap_or_default();
         }
         let if_match = reading.pin.map(str::to_owned);
-        let from = SourceObject { location: self.object_location(source), if_match, size: reading.size };
+        let from = SourceObject { location: source.object(), if_match, size: reading.size };
         let put = self.destination.copy_from(&from, row.key(), &CopyOptions { replace }).await?;
         let proof = match (reading.pin, &put.etag) {
             (Some(_), _) => Some("etag"),
@@ -185,11 +185,13 @@ impl Copier {
     fn keeps_headers(&self, source: &Source) -> bool {
         self.destination.capabilities().keep_headers || source.store.capabilities().keep_headers
     }
+}
 
+impl Source {
     /// Where the object lies once `local://` is resolved.
-    fn object_location(&self, source: &Source) -> Location {
-        let root = source.store.location();
-        Location::new(root.scheme(), root.bucket(), source.key.clone())
+    fn object(&self) -> Location {
+        let root = self.store.location();
+        Location::new(root.scheme(), root.bucket(), self.key.clone())
     }
 }
 

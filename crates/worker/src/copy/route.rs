@@ -62,7 +62,9 @@ impl Route {
             Self::ServerSide => 0,
             Self::StreamSingle => facts.size,
             // One more part is being read while the others are sent.
-            Self::StreamMultipart => part_size.max(facts.size / 10_000).saturating_mul(parts_in_flight as u64 + 1).min(facts.size),
+            Self::StreamMultipart => {
+                part_size.max(facts.size / 10_000).saturating_mul(parts_in_flight as u64 + 1).min(facts.size)
+            }
         }
     }
 }

@@ -199,7 +199,8 @@ impl Store for FileStore {
         if let Some(expected) = options.expect_md5
             && expected != md5
         {
-            let message = format!("the source's MD5 is {}, that of the bytes that came {}", hex::encode(expected), hex::encode(md5));
+            let message =
+                format!("the source's MD5 is {}, that of the bytes that came {}", hex::encode(expected), hex::encode(md5));
             return Err(StoreError::new(FailureKind::Mismatch, message));
         }
         blocking(move || temp.publish(&tree, &key)).await?;
@@ -275,14 +276,13 @@ fn regular(file: File) -> StoreResult<Option<File>> {
 fn delete(tree: &Tree, key: &str) -> StoreResult<()> {
     let (parent, leaf) = split(key)?;
     match tree.within(parent, false, |folder| unlinkat(folder, leaf, AtFlags::empty()))? {
-        None => Ok(()),
         Some(Ok(())) => {
             tree.changed(parent);
             tree.prune(parent);
             Ok(())
         }
         // A folder of that name is no object: the object is not there.
-        Some(Err(Errno::ISDIR)) => Ok(()),
+        None | Some(Err(Errno::ISDIR)) => Ok(()),
         Some(Err(error)) => Err(failure(error).context(format!("deleting `{key}`"))),
     }
 }

@@ -16,7 +16,10 @@ use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::http::HttpBuilder;
 use object_store::memory::InMemory;
 use object_store::path::Path;
-use object_store::{Attribute, AttributeValue, ObjectStore, ObjectStoreExt, PutMode, PutMultipartOptions, PutPayload, UpdateVersion, WriteMultipart};
+use object_store::{
+    Attribute, AttributeValue, ObjectStore, ObjectStoreExt, PutMode, PutMultipartOptions, PutPayload, UpdateVersion,
+    WriteMultipart,
+};
 use planner::{Error, Location, Result, Scheme};
 
 use super::metadata::retry_config;
@@ -80,7 +83,8 @@ impl fmt::Debug for GenericStore {
 
 impl GenericStore {
     pub(crate) fn open(location: &Location, meter: Meter) -> Result<Self> {
-        let access = Access { endpoint: format!("{}|{}", location.scheme().as_str(), location.bucket()), credentials: "chain".to_owned() };
+        let access =
+            Access { endpoint: format!("{}|{}", location.scheme().as_str(), location.bucket()), credentials: "chain".to_owned() };
         Ok(Self { store: open(location)?, prefix: location.prefix(), location: location.clone(), access, meter })
     }
 
@@ -139,7 +143,8 @@ fn check(got: u64, size: u64, md5: super::Md5Sum, options: &UploadOptions) -> St
     }
     match options.expect_md5 {
         Some(expected) if expected != md5 => {
-            let message = format!("the source's MD5 is {}, that of the bytes that came {}", hex::encode(expected), hex::encode(md5));
+            let message =
+                format!("the source's MD5 is {}, that of the bytes that came {}", hex::encode(expected), hex::encode(md5));
             Err(StoreError::new(FailureKind::Mismatch, message))
         }
         _ => Ok(md5),
@@ -245,11 +250,8 @@ impl Store for GenericStore {
             .try_filter_map(move |meta| {
                 let found = meta.location.as_ref();
                 let key = found.starts_with(&full).then(|| found.strip_prefix(&self.prefix)).flatten();
-                let listed = key.map(|key| Listed {
-                    key: key.to_owned(),
-                    size: meta.size,
-                    etag: meta.e_tag.as_deref().map(unquoted),
-                });
+                let listed =
+                    key.map(|key| Listed { key: key.to_owned(), size: meta.size, etag: meta.e_tag.as_deref().map(unquoted) });
                 futures::future::ready(Ok(listed))
             })
             .boxed()

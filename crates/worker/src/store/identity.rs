@@ -75,7 +75,11 @@ mod tests {
 
     #[test]
     fn path_style_is_for_addresses() {
-        assert!(wants_path_style("http://127.0.0.1:9000") && wants_path_style("http://localhost:1") && wants_path_style("http://[::1]:1"));
+        assert!(
+            wants_path_style("http://127.0.0.1:9000")
+                && wants_path_style("http://localhost:1")
+                && wants_path_style("http://[::1]:1")
+        );
         assert!(wants_path_style("http://10.0.0.1") && !wants_path_style("https://s3.example"));
     }
 

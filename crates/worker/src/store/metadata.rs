@@ -10,8 +10,8 @@ use futures::stream::BoxStream;
 use object_store::aws::{AmazonS3Builder, AwsCredential};
 use object_store::path::Path;
 use object_store::{
-    CopyOptions, CredentialProvider, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMultipartOptions,
-    PutOptions, PutPayload, PutResult, Result, RetryConfig,
+    CopyOptions, CredentialProvider, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
+    PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, RetryConfig,
 };
 use planner::{Error, Location};
 
@@ -19,7 +19,7 @@ use super::meter::Meter;
 use super::s3::S3Access;
 
 /// Credentials are fetched again this long before they expire.
-const REFRESH_BEFORE: Duration = Duration::from_secs(300);
+const REFRESH_BEFORE: Duration = Duration::from_mins(5);
 
 /// The store for the metadata files of a bucket.
 pub(crate) fn s3_metadata(access: &S3Access, location: &Location) -> planner::Result<Arc<dyn ObjectStore>> {
@@ -42,7 +42,7 @@ pub(crate) fn s3_metadata(access: &S3Access, location: &Location) -> planner::Re
 }
 
 pub(crate) fn retry_config() -> RetryConfig {
-    RetryConfig { max_retries: 3, retry_timeout: Duration::from_secs(60), ..RetryConfig::default() }
+    RetryConfig { max_retries: 3, retry_timeout: Duration::from_mins(1), ..RetryConfig::default() }
 }
 
 fn with_bucket(endpoint: &str, bucket: &str) -> String {

@@ -23,8 +23,8 @@ use std::ops::Range;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::stream::BoxStream;
 use futures::TryStreamExt;
+use futures::stream::BoxStream;
 use planner::Location;
 
 pub use error::{FailureKind, StoreError};

@@ -50,14 +50,18 @@ pub struct Registry {
     opened: Mutex<Opened>,
 }
 
+/// A location, and how it is asked.
+type StoreId = (Location, RequestClass, Duration);
+/// A bucket that sources are read from, the prefix of its settings, and how long it may take.
+type SourceId = (Scheme, String, Option<String>, Duration);
+
 /// What was opened so far.
 #[derive(Default)]
 struct Opened {
     clients: HashMap<ClientKey, aws_sdk_s3::Client>,
     trees: HashMap<PathBuf, Arc<Tree>>,
-    stores: HashMap<(Location, RequestClass, Duration), Arc<dyn Store>>,
-    /// Stores that sources are read from, by bucket and by the prefix of their settings.
-    sources: HashMap<(Scheme, String, Option<String>, Duration), Arc<dyn Store>>,
+    stores: HashMap<StoreId, Arc<dyn Store>>,
+    sources: HashMap<SourceId, Arc<dyn Store>>,
 }
 
 impl fmt::Debug for Registry {
@@ -199,8 +203,9 @@ impl Registry {
             return Ok(Location::new(Scheme::File, "", location.path()));
         }
         let Some(base) = settings_for(&self.options.settings, location).and_then(|one| one.path.as_deref()) else {
-            return Err(Error::usage(format!("{location}: where lakeFS's local block store lies is not known"))
-                .with_help("add a [[store]] table with prefix = \"local://\" and path = \"…\", the server's blockstore.local.path"));
+            return Err(Error::usage(format!("{location}: where lakeFS's local block store lies is not known")).with_help(
+                "add a [[store]] table with prefix = \"local://\" and path = \"…\", the server's blockstore.local.path",
+            ));
         };
         Ok(Location::parse(base)?.join(&format!("{}/{}", location.bucket(), location.path())))
     }

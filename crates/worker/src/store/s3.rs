@@ -31,8 +31,8 @@ pub(crate) use client::{ClientKey, S3Access, STALL, SdkConfigs};
 use super::meter::Meter;
 use super::settings::StoreSettings;
 use super::{
-    Access, Attributes, Body, Capabilities, Condition, Confirmation, CopyOptions, FailureKind, Get, GetOptions, Head, Headers, Listed,
-    Md5Sum, Put, PutOptions, SourceObject, Store, StoreError, StoreResult, UploadOptions, etag_md5, md5_of,
+    Access, Attributes, Body, Capabilities, Condition, Confirmation, CopyOptions, FailureKind, Get, GetOptions, Head, Headers,
+    Listed, Md5Sum, Put, PutOptions, SourceObject, Store, StoreError, StoreResult, UploadOptions, etag_md5, md5_of,
 };
 use crate::retry::{Repeat, Retry};
 use headers::{checked, decode_listed, metadata_headers};
@@ -100,8 +100,9 @@ impl S3Store {
     /// Sends one request: counted, with a time limit, and again where that may help.
     async fn send<T, F, Fut>(&self, repeat: Repeat, limit: Duration, request: F) -> StoreResult<T>
     where
-        F: Fn() -> Fut,
-        Fut: Future<Output = StoreResult<T>>,
+        T: Send,
+        F: Fn() -> Fut + Send + Sync,
+        Fut: Future<Output = StoreResult<T>> + Send,
     {
         let attempt = || async {
             self.meter.request();

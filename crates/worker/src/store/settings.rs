@@ -98,9 +98,8 @@ impl StoreSettings {
         if let Some(endpoint) = &self.endpoint {
             let fits = url::Url::parse(endpoint).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
             if !fits {
-                return Err(
-                    Error::usage(format!("{at}: the endpoint is no http or https URL")).with_help("write endpoint = \"https://HOST\"")
-                );
+                return Err(Error::usage(format!("{at}: the endpoint is no http or https URL"))
+                    .with_help("write endpoint = \"https://HOST\""));
             }
         }
         if self.path.is_some() && scope.scheme != Scheme::Local {
@@ -127,10 +126,10 @@ const SPEC_HELP: &str = "write --store 'prefix=s3://BUCKET,endpoint=https://HOST
 /// The error of serde without values: a value may be a secret in the wrong place.
 fn spec_error(error: &serde_json::Error) -> String {
     let text = error.to_string();
-    match text.starts_with("unknown field") || text.starts_with("missing field") {
-        true => text,
-        false => "a value is of the wrong kind (true and false are for path_style, anonymous and keep_headers)".to_owned(),
+    if text.starts_with("unknown field") || text.starts_with("missing field") {
+        return text;
     }
+    "a value is of the wrong kind (true and false are for path_style, anonymous and keep_headers)".to_owned()
 }
 
 /// What a prefix covers.

@@ -7,21 +7,18 @@ use datafusion::arrow::json::ReaderBuilder;
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::catalog::TableProvider;
 use datafusion::datasource::MemTable;
-use datafusion::datasource::file_format::parquet::ParquetFormat;
-use datafusion::datasource::listing::{ListingOptions, ListingTable, ListingTableConfig, ListingTableUrl};
 use datafusion::error::DataFusionError;
 use datafusion::prelude::{Expr, SessionContext, ident, lit};
 use engine::RunReport;
 use engine::destination::Destination;
 use engine::head::Head;
 use engine::receipt::{self, CHANGES_SCHEMA};
+use engine::session::Files;
+use object_store::ObjectStoreExt as _;
 use object_store::path::Path;
-use object_store::prefix::PrefixStore;
-use object_store::{ObjectStore, ObjectStoreExt as _};
-use planner::plan::{PLAN_FILE, plan_table, read_plan};
+use planner::plan::{PLAN_FILE, ROW_SCHEMA, read_plan};
 use planner::source::LakeUrl;
 use planner::{Error, Location, MetadataStore, Result, Stores as _, table};
-use url::Url;
 use worker::Registry;
 
 use super::Named;
@@ -80,8 +77,8 @@ impl Tables<'_> {
 
     async fn plan(&self, at: &MetadataStore, location: &Location) -> Result<()> {
         let plan = read_plan(at, &location.to_string()).await?;
-        let base = self.mount(at)?;
-        self.add("plan", plan_table(&plan, base.as_str())?)
+        let files = plan.shards().map(|(_, _, shard)| shard.file.clone());
+        self.add("plan", self.mount(at)?.table(files, &ROW_SCHEMA)?)
     }
 
     async fn destination(&self, at: &MetadataStore, location: &Location) -> Result<()> {
@@ -92,7 +89,7 @@ impl Tables<'_> {
     }
 
     /// The changes of all receipts of the chain that HEAD names, each row with its receipt.
-    async fn receipts(&self, destination: &Destination, folder: &Url) -> Result<Arc<dyn TableProvider>> {
+    async fn receipts(&self, destination: &Destination, folder: &Files) -> Result<Arc<dyn TableProvider>> {
         let head = Head::read(destination).await?;
         let chain = match &head.file.current {
             Some(current) => receipt::chain(destination, &current.receipt).await?,
@@ -101,22 +98,16 @@ impl Tables<'_> {
         let nothing = self.session.read_batch(RecordBatch::new_empty(Arc::clone(&CHANGES_SCHEMA)))?;
         let mut all = nothing.select(receipt_columns(0, "", ""))?;
         for (at, one) in chain.iter().filter(|(_, one)| one.changes > 0) {
-            let url = ListingTableUrl::parse(format!("{folder}{at}/changes.parquet"))?;
-            let options = ListingOptions::new(Arc::new(ParquetFormat::default())).with_file_extension(".parquet");
-            let config = ListingTableConfig::new(url).with_listing_options(options).with_schema(Arc::clone(&CHANGES_SCHEMA));
-            let changes = self.session.read_table(Arc::new(ListingTable::try_new(config)?))?;
+            let changes = folder.table([format!("{at}/changes.parquet")], &CHANGES_SCHEMA)?;
+            let changes = self.session.read_table(changes)?;
             all = all.union(changes.select(receipt_columns(one.seq, &one.commit, &one.run))?)?;
         }
         Ok(all.into_view())
     }
 
-    /// Makes the files of a location readable for the query engine; the URL is the location's folder.
-    fn mount(&self, at: &MetadataStore) -> Result<Url> {
-        let url =
-            Url::parse(&format!("millrace-{}://files/", self.number)).map_err(|e| Error::bug(format!("a mount's URL: {e}")))?;
-        let store: Arc<dyn ObjectStore> = Arc::new(PrefixStore::new(Arc::clone(&at.store), at.prefix.clone()));
-        self.session.register_object_store(&url, store);
-        Ok(url)
+    /// Makes the files of a location readable for the query engine.
+    fn mount(&self, at: &MetadataStore) -> Result<Files> {
+        Files::mount(self.session, self.number, at)
     }
 
     fn add(&self, kind: &str, table: Arc<dyn TableProvider>) -> Result<()> {

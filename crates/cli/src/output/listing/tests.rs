@@ -50,7 +50,7 @@ fn objects_are_lines_of_json_with_the_names_of_lakefs() {
         shown(|out| objects(out, &two_objects(), style)),
         "{\"path\":\"a/\\n\\\"b\\\"\",\"size\":4143,\"etag\":\"d41d\",\"mtime\":1795198832,\"content_type\":\"text/plain\",\
          \"metadata\":{\"owner\":\"é\",\"b\":\"\"},\"address\":\"s3://lake/data/x?y\"}\n\
-         {\"path\":\"c\",\"size\":0,\"etag\":null,\"mtime\":0,\"content_type\":null,\"metadata\":{},\"address\":\"s3://lake/data/z\"}\n"
+         {\"path\":\"c\",\"size\":0,\"etag\":null,\"mtime\":0,\"content_type\":\"application/octet-stream\",\"metadata\":{},\"address\":\"s3://lake/data/z\"}\n"
     );
 }
 

@@ -13,7 +13,7 @@ fn shown(render: impl FnOnce(&mut Vec<u8>) -> io::Result<()>) -> String {
 }
 
 fn overview() -> PlanOverview {
-    let row = |action, key: &str, size: Option<i64>, reason: &str| (action, key.to_owned(), size, reason.to_owned());
+    let row = |action, key: &str, size, reason: &str| PlannedRow { action, key: key.to_owned(), size, reason: reason.to_owned() };
     let counts = |directory: &str, round, copied, deleted, retracted, bytes| DirectoryCounts {
         directory: directory.to_owned(),
         round,
@@ -37,6 +37,7 @@ fn overview() -> PlanOverview {
             row(Action::Copy, "tables/dt=2/x\ny", Some(0), "unknown state"),
         ],
         more: 1199,
+        more_directories: 0,
     }
 }
 
@@ -85,8 +86,7 @@ fn a_plan_is_read_like_a_plan() {
 fn a_plan_without_changes_says_so() {
     let mut report = samples::report(State::Planned);
     (report.copied, report.deleted, report.retracted, report.bytes) = (0, 0, 0, 0);
-    let empty = PlanOverview { directories: Vec::new(), sample: Vec::new(), more: 0 };
-    let text = shown(|out| plan(out, &report, &empty));
+    let text = shown(|out| plan(out, &report, &PlanOverview::default()));
     assert!(text.contains("Plan: nothing to do; 900 unchanged.\n"), "{text}");
     assert!(!text.contains("retract"), "{text}");
 }

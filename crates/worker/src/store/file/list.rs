@@ -29,7 +29,13 @@ pub(super) fn walk(tree: &Arc<Tree>, prefix: &str, found: &Sender<StoreResult<Li
 }
 
 /// Reads one folder; false when nobody listens any more.
-fn read(tree: &Tree, folder: &str, start: &str, folders: &mut Vec<String>, found: &Sender<StoreResult<Listed>>) -> StoreResult<bool> {
+fn read(
+    tree: &Tree,
+    folder: &str,
+    start: &str,
+    folders: &mut Vec<String>,
+    found: &Sender<StoreResult<Listed>>,
+) -> StoreResult<bool> {
     let context = |error: rustix::io::Errno| -> StoreError { failure(error).context(format!("listing `{folder}`")) };
     let Some(entries) = tree.within(folder, false, |folder| Ok((Dir::read_from(folder)?, rustix::io::dup(folder)?)))? else {
         return Ok(true);
@@ -50,11 +56,11 @@ fn read(tree: &Tree, folder: &str, start: &str, folders: &mut Vec<String>, found
             continue;
         }
         // Some file systems leave the kind out of the entry; the size is asked for anyway.
-        let Ok(stat) = statat(&handle, name, AtFlags::SYMLINK_NOFOLLOW) else { continue };
-        match FileType::from_raw_mode(stat.st_mode) {
+        let Ok(found_there) = statat(&handle, name, AtFlags::SYMLINK_NOFOLLOW) else { continue };
+        match FileType::from_raw_mode(found_there.st_mode) {
             FileType::Directory => folders.push(key),
             FileType::RegularFile => {
-                let size = u64::try_from(stat.st_size).unwrap_or_default();
+                let size = u64::try_from(found_there.st_size).unwrap_or_default();
                 if found.blocking_send(Ok(Listed { key, size, etag: None })).is_err() {
                     return Ok(false);
                 }

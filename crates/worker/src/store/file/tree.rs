@@ -249,7 +249,8 @@ fn joined(up: &str, name: &str) -> String {
 
 /// Folder and name of a key that a file system can hold as it is.
 pub(super) fn split(key: &str) -> StoreResult<(&str, &str)> {
-    let bad = |why: &str| Err(StoreError::new(FailureKind::BadKey, format!("no file can be named `{}`: {why}", key.escape_debug())));
+    let bad =
+        |why: &str| Err(StoreError::new(FailureKind::BadKey, format!("no file can be named `{}`: {why}", key.escape_debug())));
     if key.is_empty() {
         return bad("the key is empty");
     }

@@ -113,7 +113,7 @@ impl Drop for Temp {
     fn drop(&mut self) {
         if !self.named {
             // Gone already where it was renamed; else a left-over that a later clean-up finds.
-            drop(unlinkat(&self.folder, self.name.as_str(), AtFlags::empty()));
+            let _ = unlinkat(&self.folder, self.name.as_str(), AtFlags::empty());
         }
     }
 }
@@ -149,13 +149,12 @@ fn lock(tree: &Tree) -> StoreResult<OwnedFd> {
     let begun = Instant::now();
     loop {
         match flock(file.as_fd(), FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => return Ok(file),
+            // A file system without locks: the hard link still guards what is not there yet.
+            Ok(()) | Err(Errno::NOTSUP | Errno::NOSYS | Errno::NOLCK) => return Ok(file),
             Err(Errno::WOULDBLOCK | Errno::INTR) if begun.elapsed() < LOCK_WAIT => std::thread::sleep(Duration::from_millis(5)),
             Err(Errno::WOULDBLOCK | Errno::INTR) => {
                 return Err(StoreError::new(FailureKind::TimedOut, "another process holds _millrace/lock"));
             }
-            // A file system without locks: the hard link still guards what is not there yet.
-            Err(Errno::NOTSUP | Errno::NOSYS | Errno::NOLCK) => return Ok(file),
             Err(error) => return Err(failure(error).context("locking _millrace/lock")),
         }
     }

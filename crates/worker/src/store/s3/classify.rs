@@ -26,12 +26,15 @@ where
             StoreError::new(FailureKind::Unavailable, format!("the answer is broken: {}", chain_of(error)))
         }
         SdkError::DispatchFailure(failure) if !has_credentials_error(error) => {
-            let text = chain_of(error);
-            let never_connected = failure.is_timeout() || ["connect", "dns", "certificate", "tls"].iter().any(|word| text.contains(word));
-            let kind = match never_connected {
-                true => FailureKind::Unreachable,
-                false if failure.is_user() => FailureKind::Other,
-                false => FailureKind::Unavailable,
+            let text = failure.as_connector_error().map_or_else(|| chain_of(error), |cause| chain_of(cause));
+            let never_connected =
+                failure.is_timeout() || ["connect", "dns", "certificate", "tls"].iter().any(|word| text.contains(word));
+            let kind = if never_connected {
+                FailureKind::Unreachable
+            } else if failure.is_user() {
+                FailureKind::Other
+            } else {
+                FailureKind::Unavailable
             };
             StoreError::new(kind, text)
         }
@@ -60,11 +63,17 @@ where
 /// The kind of a service's failure.
 fn service_kind(code: Option<&str>, status: u16) -> FailureKind {
     match code.unwrap_or_default() {
-        "NoSuchBucket" => FailureKind::NoBucket,
+        "NoSuchBucket" | "InvalidBucketName" => FailureKind::NoBucket,
         "NoSuchKey" | "NotFound" | "NoSuchUpload" | "NoSuchVersion" => FailureKind::NotFound,
         "PreconditionFailed" => FailureKind::Precondition,
-        "SlowDown" | "ServiceUnavailable" | "Throttling" | "ThrottlingException" | "TooManyRequests" | "RequestLimitExceeded"
-        | "ConditionalRequestConflict" | "OperationAborted" => FailureKind::Throttled,
+        "SlowDown"
+        | "ServiceUnavailable"
+        | "Throttling"
+        | "ThrottlingException"
+        | "TooManyRequests"
+        | "RequestLimitExceeded"
+        | "ConditionalRequestConflict"
+        | "OperationAborted" => FailureKind::Throttled,
         "InternalError" | "RequestTimeout" | "IncompleteBody" => FailureKind::Unavailable,
         "BadDigest" | "XAmzContentChecksumMismatch" | "XAmzContentSHA256Mismatch" => FailureKind::Mismatch,
         "KeyTooLongError" | "InvalidObjectName" => FailureKind::BadKey,

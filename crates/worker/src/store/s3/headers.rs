@@ -28,7 +28,8 @@ pub(crate) fn metadata_headers(metadata: &UserMetadata) -> StoreResult<Option<Ha
     let mut headers = HashMap::with_capacity(metadata.len());
     for (key, value) in metadata {
         if key.is_empty() || !key.bytes().all(is_token) {
-            let message = format!("S3 cannot hold the metadata key `{}`: only letters, digits and -_.!#$%&'*+^`|~", key.escape_debug());
+            let message =
+                format!("S3 cannot hold the metadata key `{}`: only letters, digits and -_.!#$%&'*+^`|~", key.escape_debug());
             return Err(StoreError::new(FailureKind::Unsupported, message));
         }
         headers.insert(key.clone(), header_value(value));

@@ -19,11 +19,12 @@ use super::headers::{checked, metadata_headers};
 use super::{S3Store, classify, no_etag, unquoted};
 use crate::retry::Repeat;
 use crate::store::{
-    Attributes, Body, Condition, Confirmation, FailureKind, Md5Sum, Put, StoreError, StoreResult, UploadOptions, md5_of, short_body,
+    Attributes, Body, Condition, Confirmation, FailureKind, Md5Sum, Put, StoreError, StoreResult, UploadOptions, md5_of,
+    short_body,
 };
 
 /// Completing may take the store long, and it is silent meanwhile.
-const COMPLETE_LIMIT: Duration = Duration::from_secs(300);
+const COMPLETE_LIMIT: Duration = Duration::from_mins(5);
 const MOST_PARTS: u64 = 10_000;
 
 impl S3Store {
@@ -104,7 +105,8 @@ impl S3Store {
 fn expect(got: Md5Sum, expected: Option<Md5Sum>) -> StoreResult<()> {
     match expected {
         Some(expected) if expected != got => {
-            let message = format!("the source's MD5 is {}, that of the bytes that came {}", hex::encode(expected), hex::encode(got));
+            let message =
+                format!("the source's MD5 is {}, that of the bytes that came {}", hex::encode(expected), hex::encode(got));
             Err(StoreError::new(FailureKind::Mismatch, message))
         }
         _ => Ok(()),
@@ -229,7 +231,9 @@ impl<'a> Upload<'a> {
         let etag = match self.store.send(Repeat::Safe, COMPLETE_LIMIT, request).await {
             Ok(etag) => unquoted(&etag),
             // The answer of an earlier attempt was lost, and the upload is complete: then its etag is there.
-            Err(error) if error.kind == FailureKind::NotFound => self.completed_before(composite.as_deref()).await?.ok_or(error)?,
+            Err(error) if error.kind == FailureKind::NotFound => {
+                self.completed_before(composite.as_deref()).await?.ok_or(error)?
+            }
             Err(error) => return Err(error),
         };
         let confirmed = composite.filter(|composite| *composite == etag).map(|_| Confirmation::PartsMd5);
