@@ -296,13 +296,13 @@ impl Running<'_> {
             let _ = self.child.kill();
             let _ = self.child.wait();
         }
-        let text = |stream: &mut Option<JoinHandle<Vec<u8>>>| {
-            String::from_utf8_lossy(&stream.take().unwrap().join().unwrap()).into_owned()
-        };
+        let bytes = |stream: &mut Option<JoinHandle<Vec<u8>>>| stream.take().unwrap().join().unwrap();
+        let raw = bytes(&mut self.stdout);
         let outcome = Outcome {
             code: status.and_then(|status| status.code()).unwrap_or(-1),
-            stdout: text(&mut self.stdout),
-            stderr: text(&mut self.stderr),
+            stdout: String::from_utf8_lossy(&raw).into_owned(),
+            raw,
+            stderr: String::from_utf8_lossy(&bytes(&mut self.stderr)).into_owned(),
             elapsed: self.started.elapsed(),
         };
         assert!(status.is_some(), "{} did not end within {:?}\n{outcome}", self.line, self.timeout);
@@ -336,6 +336,8 @@ pub struct Outcome {
     pub code: i32,
     /// The result.
     pub stdout: String,
+    /// The result byte for byte.
+    pub raw: Vec<u8>,
     /// Progress, logs, errors.
     pub stderr: String,
     /// From start to end.

@@ -65,9 +65,9 @@ pub async fn believed(destination: &Destination, head: &Head, request: &ExportRe
     }
     let current = head.file.current.as_ref();
     let mut believed = Believed::default();
-    let held = current.map(|c| &c.view).or(plans.first().map(|p| &p.view));
-    if let Some(held) = held.filter(|held| !held.same_root(view)) {
-        return adopted(destination, head, request, held, view, &plans).await;
+    let there = current.map(|c| &c.view).or(plans.first().map(|p| &p.view));
+    if let Some(there) = there.filter(|there| !there.same_root(view)) {
+        return adopted(destination, head, request, there, view, &plans).await;
     }
     for plan in &plans {
         let files = destination.metadata(&format!("{}/plan", run_folder(&plan.run)))?;
@@ -84,7 +84,7 @@ pub async fn believed(destination: &Destination, head: &Head, request: &ExportRe
         (None, None) if plans.is_empty() => by_hand_or_nothing(destination, request, &mut believed).await?,
         (None, None) => contradiction(request, None, destination)?,
     }
-    believed.base.view = held.cloned();
+    believed.base.view = there.cloned();
     Ok(believed)
 }
 
@@ -99,8 +99,15 @@ async fn from_head(destination: &Destination, current: &Current, request: &Expor
     let base = PlanBase { commit: current.commit.clone(), metarange: current.metarange.clone(), claimed: false };
     if let Some(from) = request.from.as_ref().filter(|f| f.id != current.commit) {
         if !request.guards.force {
-            return Err(Error::guard(format!("{} holds commit {}, not {} as --from says", destination.location(), current.commit, from.id))
-                .with_help("leave --from out: the base is known; or use --force, and everything that either may have left is written again"));
+            return Err(Error::guard(format!(
+                "{} holds commit {}, not {} as --from says",
+                destination.location(),
+                current.commit,
+                from.id
+            ))
+            .with_help(
+                "leave --from out: the base is known; or use --force, and everything that either may have left is written again",
+            ));
         }
         all_unknown(destination, current, believed).await?;
         believed.distrust = true;
@@ -111,7 +118,9 @@ async fn from_head(destination: &Destination, current: &Current, request: &Expor
         Ok(_) => believed.base.commit = Some(base),
         Err(e) if request.full && matches!(e.kind(), graveler::ErrorKind::NotFound | graveler::ErrorKind::Corrupt) => {
             all_unknown(destination, current, believed).await?;
-            believed.notes.push(format!("the base commit {} cannot be read any more; its receipts are used instead", current.commit));
+            believed
+                .notes
+                .push(format!("the base commit {} cannot be read any more; its receipts are used instead", current.commit));
         }
         Err(e) if e.kind() == graveler::ErrorKind::NotFound => {
             return Err(Error::guard(format!("the destination holds commit {}, whose metadata is gone: {e}", current.commit))
@@ -137,14 +146,14 @@ async fn went_back(lake: &dyn CommitSource, current: &Current, request: &ExportR
         return Ok(());
     }
     let help = "give the commit by its id to go back on purpose, or use --force; if the refs dump is old, make a new one";
-    let Some(held) = lake.find(&current.commit).await? else {
+    let Some(there) = lake.find(&current.commit).await? else {
         return Err(Error::guard(format!(
             "the destination holds commit {}, which this lake does not know; the branch points to {}",
             current.commit, target.id
         ))
         .with_help(help));
     };
-    if history::is_ancestor(lake, &target.id, &held).await? {
+    if history::is_ancestor(lake, &target.id, &there).await? {
         return Err(Error::guard(format!(
             "the branch points to commit {}, an ancestor of {}, which the destination holds",
             target.id, current.commit
@@ -229,7 +238,7 @@ async fn adopted(
     destination: &Destination,
     head: &Head,
     request: &ExportRequest,
-    held: &View,
+    there: &View,
     view: &View,
     plans: &[PlanFile],
 ) -> Result<Believed> {
@@ -237,10 +246,10 @@ async fn adopted(
     let mut believed = Believed::default();
     match request.guards.adopt {
         Adopt::No => {
-            return Err(Error::guard(format!("{} is an export of {}, not of {}", destination.location(), shown(held), shown(view)))
+            return Err(Error::guard(format!("{} is an export of {}, not of {}", destination.location(), shown(there), shown(view)))
                 .with_help("use --adopt to leave its objects there as foreign ones, --adopt=own to delete what the new source lacks, or another destination"));
         }
-        Adopt::Foreign => believed.notes.push(format!("the objects of {} stay and become foreign", shown(held))),
+        Adopt::Foreign => believed.notes.push(format!("the objects of {} stay and become foreign", shown(there))),
         Adopt::Own => {
             let part = Part::new(&view.prefix);
             let mut keys: BTreeSet<String> = BTreeSet::new();
@@ -248,13 +257,13 @@ async fn adopted(
                 let chain = receipt::chain(destination, &current.receipt).await?;
                 keys.extend(present_keys(destination, &chain).await?);
             }
-            let old = Part::new(&held.prefix);
+            let old = Part::new(&there.prefix);
             for plan in plans {
                 let files = destination.metadata(&format!("{}/plan", run_folder(&plan.run)))?;
                 let paths = plan_paths(&files, plan).await?;
                 keys.extend(paths.iter().filter_map(|p| old.re_root(p)).map(str::to_owned));
             }
-            believed.notes.push(format!("{} objects of {} are taken over", keys.len(), shown(held)));
+            believed.notes.push(format!("{} objects of {} are taken over", keys.len(), shown(there)));
             believed.base.unknown = keys.iter().map(|key| part.path_of(key)).collect();
         }
     }
@@ -268,5 +277,6 @@ async fn adopted(
 #[must_use]
 pub fn is_current(head: &Head, commit: &Commit, view: &View) -> bool {
     let file = &head.file;
-    file.unfinished.is_empty() && file.current.as_ref().is_some_and(|c| c.commit == commit.id && c.metarange == commit.metarange && c.view == *view)
+    file.unfinished.is_empty()
+        && file.current.as_ref().is_some_and(|c| c.commit == commit.id && c.metarange == commit.metarange && c.view == *view)
 }

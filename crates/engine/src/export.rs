@@ -71,6 +71,7 @@ async fn export_into(
         markers: &request.markers,
         options: &request.run,
         stop,
+        clock,
     };
     run.execute(&mut head, report, progress).await
 }
@@ -142,7 +143,7 @@ pub async fn apply(
     report.destination.clear();
     let clock = Clock::start(registry);
     let limited = Limited::start(stop, &request.run);
-    let done = apply_into(registry, request, progress, &limited.stop, &mut report).await;
+    let done = apply_into(registry, request, progress, &limited.stop, &mut report, &clock).await;
     clock.end(&mut report, done, &limited, stop);
     report
 }
@@ -153,6 +154,7 @@ async fn apply_into(
     progress: &dyn Progress,
     stop: &CancellationToken,
     report: &mut RunReport,
+    clock: &Clock<'_>,
 ) -> Result<()> {
     let files = registry.metadata(&request.plan)?;
     let plan = planner::plan::read_plan(&files, &request.plan.to_string()).await?;
@@ -187,6 +189,7 @@ async fn apply_into(
         markers: &request.markers,
         options: &request.run,
         stop,
+        clock,
     };
     run.execute(&mut head, report, progress).await
 }
@@ -210,7 +213,11 @@ fn still_fits(head: &Head, plan: &PlanFile) -> Result<()> {
         return Ok(());
     }
     let shown = |receipt: &Option<String>| receipt.clone().unwrap_or_else(|| "nothing".to_owned());
-    let unfinished = if now.unfinished == plan.expects.unfinished { String::new() } else { format!(", with unfinished runs {:?}", now.unfinished) };
+    let unfinished = if now.unfinished == plan.expects.unfinished {
+        String::new()
+    } else {
+        format!(", with unfinished runs {:?}", now.unfinished)
+    };
     Err(Error::guard(format!(
         "{} has moved on since the plan was made: it was made for {}, and there is {}{unfinished}",
         plan.destination,
@@ -239,7 +246,8 @@ pub async fn history(registry: &Arc<Registry>, destination: &Location) -> Result
 }
 
 /// Times and requests of one verb.
-struct Clock<'a> {
+#[derive(Debug)]
+pub(crate) struct Clock<'a> {
     started: Instant,
     registry: &'a Arc<Registry>,
     requests: (u64, u64),
@@ -265,6 +273,11 @@ impl<'a> Clock<'a> {
         if report.state == State::Cancelled && report.error.is_none() {
             report.fail(&if asked.is_cancelled() { interrupted() } else { limited.timed_out() });
         }
+        self.stamp(report);
+    }
+
+    /// How long it took so far, and what it cost.
+    pub(crate) fn stamp(&self, report: &mut RunReport) {
         report.elapsed_ms = millis(self.started);
         let (data, control) = self.registry.requests();
         report.requests = RequestCounts { data: data - self.requests.0, control: control - self.requests.1 };

@@ -19,8 +19,11 @@ pub fn check_deletes(plan: &PlanFile, there: u64, guards: &Guards) -> Result<()>
     }
     let at = &plan.destination;
     if plan.summary.objects == 0 && there > 0 && guards.max_delete == MaxDelete::default() {
-        return Err(Error::guard(format!("commit {} is empty and {at} holds {there} objects: all would be deleted", plan.commit))
-            .with_help("use --max-delete 100% or --force if that is meant"));
+        return Err(Error::guard(format!(
+            "commit {} is empty and {at} holds {there} objects: all would be deleted",
+            plan.commit
+        ))
+        .with_help("use --max-delete 100% or --force if that is meant"));
     }
     let allowed = match guards.max_delete {
         MaxDelete::Count(n) => n,
@@ -50,7 +53,7 @@ mod tests {
     use planner::plan::PlanSummary;
 
     fn refused(deleted: u64, objects: u64, there: u64, guards: &Guards) -> bool {
-        let text = include_str!("../tests/plan-1.json");
+        let text = include_str!("../tests/golden/plan-1.json");
         let mut plan: PlanFile = serde_json::from_str(text).unwrap();
         plan.summary = PlanSummary { deleted, objects, ..PlanSummary::default() };
         check_deletes(&plan, there, guards).is_err()

@@ -102,8 +102,12 @@ impl Head {
         let format = value.get("format").and_then(serde_json::Value::as_u64);
         if format.is_some_and(|f| f != u64::from(HEAD_FORMAT)) {
             let at = destination.location();
-            return Err(Error::usage(format!("{at}{HEAD_KEY} has format {}; this is millrace {}, which reads format {HEAD_FORMAT}", format.unwrap_or(0), env!("CARGO_PKG_VERSION")))
-                .with_help("use the version that exported here last, or a newer one"));
+            return Err(Error::usage(format!(
+                "{at}{HEAD_KEY} has format {}; this is millrace {}, which reads format {HEAD_FORMAT}",
+                format.unwrap_or(0),
+                env!("CARGO_PKG_VERSION")
+            ))
+            .with_help("use the version that exported here last, or a newer one"));
         }
         let file = serde_json::from_value(value).map_err(|e| {
             Error::corrupt(format!("{}{HEAD_KEY} cannot be understood: {e}", destination.location()))
@@ -151,6 +155,10 @@ impl Head {
 
 fn overtaken(destination: &Destination, now: &HeadFile) -> Error {
     let who = now.unfinished.last().or(now.current.as_ref().map(|c| &c.run)).map_or("", String::as_str);
-    Error::guard(format!("{}: another run ({who}, {}) changed the destination meanwhile", destination.location(), now.update_time))
-        .with_help("one export at a time: wait for it to end, then run the same command again")
+    Error::guard(format!(
+        "{}: another run ({who}, {}) changed the destination meanwhile",
+        destination.location(),
+        now.update_time
+    ))
+    .with_help("one export at a time: wait for it to end, then run the same command again")
 }

@@ -116,7 +116,12 @@ pub fn failure_text(report: &RunReport, failures: &[Failure]) -> String {
     }
     for failure in failures {
         let source = failure.source.as_deref().map(|s| format!(" from {s}")).unwrap_or_default();
-        text.push_str(&format!("{} {}{source}: {}\n", failure.action, failure.key.escape_debug(), failure.error.replace('\n', " ")));
+        text.push_str(&format!(
+            "{} {}{source}: {}\n",
+            failure.action,
+            failure.key.escape_debug(),
+            failure.error.replace('\n', " ")
+        ));
     }
     if let Some(error) = &report.error {
         text.push_str(&format!("{}\n", error.message));
@@ -131,7 +136,8 @@ mod tests {
 
     #[test]
     fn templates_must_name_status_markers() {
-        let names = |template: &str| MarkerNames::new(&MarkerOptions { template: template.to_owned(), keep_success: false }, "abc");
+        let names =
+            |template: &str| MarkerNames::new(&MarkerOptions { template: template.to_owned(), keep_success: false }, "abc");
         assert_eq!(names("EXPORT_{commit}_{state}").unwrap().success, "EXPORT_abc_SUCCESS");
         assert!(names("EXPORT_{commit}_{time}_{state}").unwrap().failure.ends_with("Z_FAILURE"));
         for bad in ["EXPORT_{state}", "{commit}_{state}", "EXPORT_{commit}", "EXPORT_a/{commit}_{state}"] {

@@ -1,16 +1,14 @@
 //! What a person wants to see of a plan: counts by directory, and the first rows.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use datafusion::arrow::array::{Array, AsArray};
 use datafusion::arrow::datatypes::{Int32Type, Int64Type};
 use futures::StreamExt;
-use object_store::local::LocalFileSystem;
 use planner::plan::{Action, PlanFile, ROW_SCHEMA};
-use planner::{Error, MetadataStore, Result};
+use planner::{Error, Result};
 
-use crate::session::{Files, session};
+use crate::session::{Files, local_files, session};
 
 /// Directories that are shown.
 const DIRECTORIES: usize = 200;
@@ -69,9 +67,8 @@ pub(crate) async fn overview(folder: &Path, plan: &PlanFile) -> Result<PlanOverv
     if plan.is_empty() {
         return Ok(PlanOverview::default());
     }
-    let store = LocalFileSystem::new_with_prefix(folder).map_err(|e| Error::unreachable(format!("{}: {e}", folder.display())))?;
     let context = session();
-    let files = Files::mount(&context, 0, &MetadataStore { store: Arc::new(store), prefix: object_store::path::Path::default() })?;
+    let files = Files::mount(&context, 0, &local_files(folder)?)?;
     let shards = plan.shards().map(|(_, _, s)| s.file.as_str());
     context.register_table("plan", files.table(shards, &ROW_SCHEMA)?)?;
     let mut seen = PlanOverview::default();

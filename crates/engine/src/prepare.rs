@@ -46,7 +46,10 @@ pub(crate) fn view(request: &ExportRequest, stores: &dyn Stores) -> Result<View>
 /// Whether the destination is up to date: nothing has to be planned.
 #[must_use]
 pub(crate) fn up_to_date(head: &Head, request: &ExportRequest, view: &View) -> bool {
-    let claimed = request.from.as_ref().is_some_and(|f| head.file.current.as_ref().is_none_or(|c| c.commit != f.id && c.commit != request.source.commit.id));
+    let claimed = request
+        .from
+        .as_ref()
+        .is_some_and(|f| head.file.current.as_ref().is_none_or(|c| c.commit != f.id && c.commit != request.source.commit.id));
     !request.full && !claimed && base::is_current(head, &request.source.commit, view)
 }
 
@@ -69,7 +72,8 @@ pub(crate) async fn prepare(
         progress.note(&note);
     }
     let folder = tempfile::tempdir().map_err(|e| {
-        Error::unreachable(format!("no temporary folder can be made: {e}")).with_help("set TMPDIR to a folder with room and permission")
+        Error::unreachable(format!("no temporary folder can be made: {e}"))
+            .with_help("set TMPDIR to a folder with room and permission")
     })?;
     let planning = PlanRequest {
         lake: Arc::clone(&request.source.lake),
@@ -114,12 +118,10 @@ fn lake_is_safe(stores: &dyn Stores, request: &ExportRequest) -> Result<()> {
 fn age(lake: &dyn CommitSource) -> Option<String> {
     const OLD: i64 = 3600;
     let seconds = Utc::now().timestamp() - lake.refs_age()?;
-    (seconds > OLD).then(|| format!("the refs dump is {} old", chrono_age(seconds)))
+    (seconds > OLD).then(|| format!("the refs dump is {} old", shown_age(seconds)))
 }
 
-fn chrono_age(seconds: i64) -> String {
-    match seconds {
-        s if s >= 2 * 86_400 => format!("{} days", s / 86_400),
-        s => format!("{} hours", s / 3600),
-    }
+fn shown_age(seconds: i64) -> String {
+    let (count, unit) = if seconds >= 2 * 86_400 { (seconds / 86_400, "day") } else { (seconds / 3600, "hour") };
+    format!("{count} {unit}{}", if count == 1 { "" } else { "s" })
 }

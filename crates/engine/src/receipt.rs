@@ -165,7 +165,8 @@ impl ChangesWriter {
 }
 
 fn local(path: &Path, error: &dyn std::fmt::Display) -> Error {
-    Error::unreachable(format!("{}: {error}", path.display())).with_help("the temporary folder (TMPDIR) needs room and permission")
+    Error::unreachable(format!("{}: {error}", path.display()))
+        .with_help("the temporary folder (TMPDIR) needs room and permission")
 }
 
 fn column(batch: &RecordBatch, name: &str) -> Result<ArrayRef> {
@@ -180,20 +181,23 @@ fn changes(batch: &RecordBatch) -> Result<RecordBatch> {
     let digests: StringArray =
         (0..batch.num_rows()).map(|i| metadata.is_valid(i).then(|| metadata_digest(metadata_pairs(metadata, i)))).collect();
     let named = |name: &str| column(batch, name);
-    RecordBatch::try_new(Arc::clone(&CHANGES_SCHEMA), vec![
-        named("key")?,
-        named("path")?,
-        Arc::new(present),
-        named("identity")?,
-        named("size")?,
-        named("etag")?,
-        named("stored_etag")?,
-        named("checksum")?,
-        named("proof")?,
-        named("content_type")?,
-        Arc::new(digests),
-        named("source")?,
-    ])
+    RecordBatch::try_new(
+        Arc::clone(&CHANGES_SCHEMA),
+        vec![
+            named("key")?,
+            named("path")?,
+            Arc::new(present),
+            named("identity")?,
+            named("size")?,
+            named("etag")?,
+            named("stored_etag")?,
+            named("checksum")?,
+            named("proof")?,
+            named("content_type")?,
+            Arc::new(digests),
+            named("source")?,
+        ],
+    )
     .map_err(|e| Error::bug(format!("receipt: {e}")))
 }
 

@@ -202,8 +202,7 @@ impl RunReport {
         self.commit = Some(plan.commit.clone());
         self.base = plan.base.as_ref().map(|b| b.commit.clone());
         self.unchanged = summary.unchanged;
-        self.ranges =
-            RangeCounts { total: summary.ranges_total, opened: summary.ranges_opened, looked_up: summary.looked_up };
+        self.ranges = RangeCounts { total: summary.ranges_total, opened: summary.ranges_opened, looked_up: summary.looked_up };
         self.notes.clone_from(&plan.notes);
         let round = |r: &planner::plan::Round| RoundReport {
             round: r.round,

@@ -14,11 +14,12 @@ use std::sync::Arc;
 use planner::plan::{PlanFile, upload_plan};
 use planner::{Error, ErrorKind, Result};
 use tokio_util::sync::CancellationToken;
-use worker::copy::{CopySpec, OnDrift};
 use worker::Registry;
+use worker::copy::{CopySpec, OnDrift};
 
 use crate::base::run_folder;
 use crate::destination::Destination;
+use crate::export::Clock;
 use crate::head::{Current, Head, MarkerState};
 use crate::marker::{self, MarkerNames};
 use crate::progress::Progress;
@@ -26,6 +27,7 @@ use crate::receipt::{self, ChangesWriter, RECEIPT_FORMAT, Receipt};
 use crate::report::{Failure, RunReport, State};
 use crate::request::{MarkerOptions, RunOptions};
 use crate::rounds::{Executed, Execution};
+use crate::session::local_files;
 
 /// One run of one plan.
 #[derive(Debug)]
@@ -38,6 +40,7 @@ pub(crate) struct Run<'a> {
     pub markers: &'a MarkerOptions,
     pub options: &'a RunOptions,
     pub stop: &'a CancellationToken,
+    pub clock: &'a Clock<'a>,
 }
 
 impl Run<'_> {
@@ -60,29 +63,36 @@ impl Run<'_> {
         let base = before.current.as_ref().map(|c| c.success.as_str());
         marker::success_off(self.destination, &names, base, self.markers.keep_success).await?;
         let mut executed = Executed::default();
-        let worked = self.work(files, &mut executed, progress).await;
+        let worked = self.work(&mut executed, progress).await;
         tell(report, &executed);
         match worked {
-            Ok(changes) if executed.complete => self.commit(head, changes, &names, report).await?,
+            Ok(changes) if executed.complete => {
+                self.commit(head, changes, &names, report).await?;
+                return self.record(report).await;
+            }
             Ok(_) if self.stop.is_cancelled() => report.state = State::Cancelled,
             Ok(_) => self.fail(&names, report, &executed.failures).await,
             Err(error) => {
                 report.fail(&error);
                 self.fail(&names, report, &executed.failures).await;
-                return Err(error);
             }
         }
-        self.record(report).await
+        // The record is for the history only: that it cannot be written hides no failure.
+        if let Err(error) = self.record(report).await {
+            tracing::warn!("the run's record cannot be written: {error}");
+        }
+        Ok(())
     }
 
     async fn work(
         &self,
-        files: planner::MetadataStore,
         executed: &mut Executed,
         progress: &dyn Progress,
     ) -> Result<(tempfile::TempDir, std::path::PathBuf, u64)> {
         let folder = tempfile::tempdir().map_err(|e| Error::unreachable(format!("no temporary folder can be made: {e}")))?;
         let mut changes = ChangesWriter::create(folder.path())?;
+        // The stored copy is for whoever comes after; this process reads its own.
+        let files = local_files(self.folder)?;
         let execution = Execution { plan: self.plan, files, spec: self.spec(), registry: self.registry, stop: self.stop };
         execution.run(&mut changes, executed, progress).await?;
         let (path, rows) = changes.finish()?;
@@ -167,7 +177,10 @@ impl Run<'_> {
             Err(error) => {
                 tracing::warn!("{}: {error}", names.failure);
                 if report.error.is_none() && report.copied + report.deleted == 0 {
-                    report.fail(&Error::new(ErrorKind::Unreachable, format!("neither objects nor markers can be written: {error}")));
+                    report.fail(&Error::new(
+                        ErrorKind::Unreachable,
+                        format!("neither objects nor markers can be written: {error}"),
+                    ));
                 }
             }
         }
@@ -175,7 +188,7 @@ impl Run<'_> {
 
     /// Keeps the run's record at the destination.
     async fn record(&self, report: &mut RunReport) -> Result<()> {
-        report.update_time = crate::clock::now();
+        self.clock.stamp(report);
         self.destination.put_json(&format!("{}/run.json", run_folder(&self.plan.run)), report).await
     }
 }

@@ -1,13 +1,15 @@
 //! The query engine's part: reading plans, receipts and runs as tables, and running the steps of a plan.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use datafusion::arrow::array::AsArray;
+use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::datasource::file_format::parquet::ParquetFormat;
 use datafusion::datasource::listing::{ListingOptions, ListingTable, ListingTableConfig, ListingTableUrl};
-use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use futures::StreamExt;
+use object_store::local::LocalFileSystem;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use planner::plan::{PlanFile, ROW_SCHEMA, Round};
 use planner::{Error, MetadataStore, Result};
@@ -50,9 +52,20 @@ impl Files {
         let url = |name: S| ListingTableUrl::parse(format!("{}/{}", self.0, name.as_ref())).map_err(Error::from);
         let urls: Result<Vec<_>> = names.into_iter().map(url).collect();
         let options = ListingOptions::new(Arc::new(ParquetFormat::default())).with_file_extension(".parquet");
-        let config = ListingTableConfig::new_with_multi_paths(urls?).with_listing_options(options).with_schema(Arc::clone(schema));
+        let config =
+            ListingTableConfig::new_with_multi_paths(urls?).with_listing_options(options).with_schema(Arc::clone(schema));
         Ok(Arc::new(ListingTable::try_new(config)?))
     }
+}
+
+/// The files of a folder of this machine.
+///
+/// # Errors
+/// `Unreachable` where the folder cannot be opened.
+pub fn local_files(folder: &Path) -> Result<MetadataStore> {
+    let store = LocalFileSystem::new_with_prefix(folder);
+    let store = store.map_err(|e| Error::unreachable(format!("{}: {e}", folder.display())))?;
+    Ok(MetadataStore { store: Arc::new(store), prefix: object_store::path::Path::default() })
 }
 
 /// What stays as it is in the path of a URL.

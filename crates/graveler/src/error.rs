@@ -1,4 +1,4 @@
-//! What can go wrong while reading a lake, as one type.
+//! What can go wrong while reading or writing a lake, as one type.
 //!
 //! An [`Error`] always names the file, where it can also the byte, and says what was expected and
 //! what was found instead. Its [`ErrorKind`] decides what a caller can do about it; the text is for
@@ -28,6 +28,11 @@ pub enum ErrorKind {
     NotInDump,
     /// An id that is not 64 lowercase hexadecimal digits: it was never made by lakeFS.
     InvalidId,
+    /// What was to be written breaks a rule of the format (order of keys, lengths): nothing was
+    /// written of it, the caller must mend it.
+    InvalidInput,
+    /// The store has no room left: make room, then try again; what was there is unchanged.
+    Full,
 }
 
 /// An error with the file, the byte and the expectation. One pointer wide, so that results on hot
@@ -105,19 +110,44 @@ impl Error {
     }
 
     pub(crate) fn from_store(file: &str, error: object_store::Error) -> Self {
+        Self::from_access(file, error, "read")
+    }
+
+    pub(crate) fn from_put(file: &str, error: object_store::Error) -> Self {
+        if no_room(&error) {
+            return Self::new(ErrorKind::Full, file, "expected room for the file, the store has none left").caused_by(error);
+        }
+        Self::from_access(file, error, "write")
+    }
+
+    fn from_access(file: &str, error: object_store::Error, verb: &str) -> Self {
         use object_store::Error as Store;
         let (kind, message) = match &error {
-            Store::NotFound { .. } => (ErrorKind::NotFound, "expected a file, found none in the store"),
+            Store::NotFound { .. } => (ErrorKind::NotFound, "expected a file, found none in the store".to_owned()),
             Store::PermissionDenied { .. } | Store::Unauthenticated { .. } => {
-                (ErrorKind::Denied, "expected to be allowed to read it, the store refuses")
+                (ErrorKind::Denied, format!("expected to be allowed to {verb} it, the store refuses"))
             }
             Store::NotSupported { .. } | Store::NotImplemented { .. } => {
-                (ErrorKind::Unsupported, "expected the store to support this read, it does not")
+                (ErrorKind::Unsupported, format!("expected the store to support this {verb}, it does not"))
             }
-            _ => (ErrorKind::Unreachable, "expected the store to answer, it failed"),
+            _ => (ErrorKind::Unreachable, "expected the store to answer, it failed".to_owned()),
         };
         Self::new(kind, file, message).caused_by(error)
     }
+}
+
+/// Whether a full disk or a used-up quota is at the bottom of it.
+fn no_room(error: &object_store::Error) -> bool {
+    let mut cause: Option<&(dyn StdError + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if let Some(io) = error.downcast_ref::<std::io::Error>()
+            && matches!(io.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
+        {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 impl fmt::Display for Error {
@@ -168,6 +198,17 @@ mod tests {
         assert_eq!(silent.kind(), ErrorKind::Unreachable);
         assert!(silent.is_retryable());
         assert!(silent.source().is_some());
+    }
+
+    #[test]
+    fn a_full_disk_is_told_apart_from_a_store_that_fails() {
+        let full = std::io::Error::from(std::io::ErrorKind::StorageFull);
+        let error = object_store::Error::Generic { store: "s", source: full.into() };
+        let error = Error::from_put("f", error);
+        assert_eq!(error.kind(), ErrorKind::Full);
+        assert_eq!(error.to_string(), "file `f`: expected room for the file, the store has none left");
+        let silent = Error::from_put("f", object_store::Error::Generic { store: "s", source: "reset".into() });
+        assert_eq!(silent.kind(), ErrorKind::Unreachable);
     }
 
     #[test]

@@ -12,6 +12,7 @@
 //! and a CRC-32C; both are checked before a byte of it is believed. A file is refused with an error
 //! that names it and the byte, never with a panic, and nothing is allocated that the file's own
 //! size does not justify. Files that `RocksDB` made in this format are read as well.
+//! What a [`TableWriter`] writes equals what lakeFS writes for the same records, byte for byte.
 
 pub(crate) mod block;
 pub(crate) mod compression;
@@ -23,6 +24,7 @@ pub(crate) mod loaded;
 pub(crate) mod properties;
 pub(crate) mod reader;
 pub(crate) mod source;
+pub(crate) mod writer;
 
 pub use block::Block;
 pub use cursor::Cursor;
@@ -30,6 +32,7 @@ pub use loaded::{LoadedTable, Records};
 pub use properties::Properties;
 pub use reader::{KeyValue, Scan, Table};
 pub use source::{MemoryFile, ReadAt, StoreFile};
+pub use writer::{FinishedTable, MAX_KEY_LEN, TableProperties, TableWriter};
 
 /// The compression byte and the CRC-32C after each block's payload.
 pub(crate) const BLOCK_TRAILER_LEN: usize = 5;

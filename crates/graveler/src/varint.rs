@@ -34,7 +34,15 @@ pub(crate) fn read_varint(bytes: &[u8]) -> Option<(i64, usize)> {
     Some(((raw >> 1).cast_signed() ^ -(raw & 1).cast_signed(), used))
 }
 
+/// How many bytes a number takes.
+#[inline]
+pub(crate) fn uvarint_len(value: u64) -> usize {
+    let bits = u64::BITS - (value | 1).leading_zeros();
+    bits.div_ceil(7) as usize
+}
+
 /// Appends a number.
+#[inline]
 pub(crate) fn put_uvarint(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         out.push(value.to_le_bytes()[0] | 0x80);
@@ -77,6 +85,7 @@ mod tests {
             let mut out = Vec::new();
             put_uvarint(&mut out, value);
             prop_assert_eq!(read_uvarint(&out), Some((value, out.len())));
+            prop_assert_eq!(uvarint_len(value), out.len());
             out.clear();
             put_varint(&mut out, signed);
             prop_assert_eq!(read_varint(&out), Some((signed, out.len())));

@@ -70,7 +70,8 @@ mod tests {
 
     #[test]
     fn a_file_that_becomes_a_folder_goes_first() {
-        let rows = [("a", Fate::Deleted), ("a!", Fate::Copied), ("a-b", Fate::Stays), ("a/b", Fate::Copied), ("a/c", Fate::Copied)];
+        let rows =
+            [("a", Fate::Deleted), ("a!", Fate::Copied), ("a-b", Fate::Stays), ("a/b", Fate::Copied), ("a/c", Fate::Copied)];
         assert_eq!(run(&rows)[0], Found::Blocking { key: "a".into() });
     }
 

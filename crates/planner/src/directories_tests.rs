@@ -30,7 +30,13 @@ mod oracle {
         pub deletes: BTreeSet<String>,
     }
 
-    pub(super) fn plan(base: &Commit, unknown: &BTreeSet<String>, target: &Commit, full: bool, listed: &BTreeSet<String>) -> Plan {
+    pub(super) fn plan(
+        base: &Commit,
+        unknown: &BTreeSet<String>,
+        target: &Commit,
+        full: bool,
+        listed: &BTreeSet<String>,
+    ) -> Plan {
         let base: Commit = base.iter().filter(|(k, _)| !unknown.contains(*k)).map(|(k, v)| (k.clone(), *v)).collect();
         let all: BTreeSet<_> = base.keys().chain(target.keys()).cloned().collect();
         let mut changed: BTreeSet<_> = all.into_iter().filter(|k| base.get(k) != target.get(k)).collect();
@@ -74,7 +80,7 @@ type Got = (BTreeSet<String>, BTreeSet<String>, BTreeSet<String>, BTreeSet<Strin
 /// Streams every key of both sides through [`Directories`], as planning does.
 fn streamed(
     sides: (&oracle::Commit, &oracle::Commit),
-    selected: (impl Fn(&str, u8) -> bool, impl Fn(&str, u8) -> bool),
+    selected: (Selects, Selects),
     unknown: &BTreeSet<String>,
     full: bool,
     listed: &BTreeSet<String>,
@@ -102,7 +108,11 @@ fn streamed(
         } else {
             directories.row(key, facts, &mut closed);
             if changed {
-                if target.is_some() { got.2.insert(key.clone()) } else { got.3.insert(key.clone()) };
+                if target.is_some() {
+                    got.2.insert(key.clone())
+                } else {
+                    got.3.insert(key.clone())
+                };
             }
         }
     }
@@ -121,16 +131,18 @@ fn streamed(
 }
 
 fn commit() -> impl Strategy<Value = oracle::Commit> {
-    proptest::collection::btree_map(proptest::sample::select(&KEYS[..]).prop_map(str::to_owned), 1_u8..4, 0..10).prop_map(|c| {
-        c.into_iter().map(|(k, v)| if is_marker(&k) { (k, 0) } else { (k, v) }).collect()
-    })
+    proptest::collection::btree_map(proptest::sample::select(&KEYS[..]).prop_map(str::to_owned), 1_u8..4, 0..10)
+        .prop_map(|c| c.into_iter().map(|(k, v)| if is_marker(&k) { (k, 0) } else { (k, v) }).collect())
 }
 
 fn some_keys() -> impl Strategy<Value = BTreeSet<String>> {
     proptest::collection::btree_set(proptest::sample::select(&KEYS[..]).prop_map(str::to_owned), 0..3)
 }
 
-fn selection(n: usize) -> fn(&str, u8) -> bool {
+/// Whether a key with this identity is selected.
+type Selects = fn(&str, u8) -> bool;
+
+fn selection(n: usize) -> Selects {
     [
         |_: &str, _: u8| true,
         |k: &str, _: u8| !k.starts_with("a/x/"),

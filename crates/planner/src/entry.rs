@@ -117,13 +117,19 @@ impl EntryBuilder {
         append_text(&mut self.content_type, wanted(4).map(|e| e.content_type));
         match wanted(6) {
             Some(e) => {
-                let kind = e.kind().ok_or_else(|| Error::corrupt(format!("`{path}` has an address of an unknown kind, {}", e.address_type)))?;
+                let kind = e
+                    .kind()
+                    .ok_or_else(|| Error::corrupt(format!("`{path}` has an address of an unknown kind, {}", e.address_type)))?;
                 address::resolve_into(&mut self.url, e.address, kind, &self.storage);
                 self.address.append_value(&self.url);
             }
             None => self.address.append_null(),
         }
-        if self.columns.has(7) { self.identity.append_value(identity) } else { self.identity.append_null() }
+        if self.columns.has(7) {
+            self.identity.append_value(identity)
+        } else {
+            self.identity.append_null()
+        }
         let pairs = wanted(5).map(EntryRef::metadata);
         self.append_metadata(pairs)
     }
@@ -252,7 +258,7 @@ impl EntryBatch {
             content_type: text(self.content_type()),
             metadata: self.metadata_pairs(i).map(|(k, v)| (k.to_owned(), v.to_owned())).collect(),
             address: text(self.address()).unwrap_or_default(),
-            identity: self.identity().is_valid(i).then(|| self.identity().value(i).to_vec()).unwrap_or_default(),
+            identity: if self.identity().is_valid(i) { self.identity().value(i).to_vec() } else { Vec::new() },
         }
     }
 }

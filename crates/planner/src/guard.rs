@@ -122,14 +122,11 @@ impl<'a> SelfDestruction<'a> {
     pub(crate) fn hits(&mut self, address: &str) -> bool {
         let Some((root, rest)) = self.split(address) else { return false };
         let destination = &self.destination;
-        let identity = match self.roots.get(root) {
-            Some(known) => known,
-            None => {
-                let Ok(location) = Location::parse(root) else { return false };
-                let identity = self.stores.identity(&location);
-                self.roots.entry(root.to_owned()).or_insert(identity)
-            }
-        };
+        if !self.roots.contains_key(root) {
+            let Ok(location) = Location::parse(root) else { return false };
+            self.roots.insert(root.to_owned(), self.stores.identity(&location));
+        }
+        let Some(identity) = self.roots.get(root) else { return false };
         if identity.len() >= destination.len() {
             return identity.starts_with(destination.as_str());
         }

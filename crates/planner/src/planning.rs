@@ -96,13 +96,19 @@ pub async fn plan(request: PlanRequest<'_>, folder: &Path, progress: &(dyn Fn(u6
         None => Metarange::empty(),
     };
     let mode = mode(&request, old, &selections);
-    let (clusters, mut stream) = diff_stream(namespace, request.lake.storage(), &base, &target, DiffOptions {
-        mode,
-        part: part.clone(),
-        left: columns_of_base(&rounds, &selections.0),
-        right: Columns::ALL,
-        touched: request.base.unknown.iter().cloned().collect(),
-    });
+    let (clusters, mut stream) = diff_stream(
+        namespace,
+        request.lake.storage(),
+        &base,
+        &target,
+        DiffOptions {
+            mode,
+            part: part.clone(),
+            left: columns_of_base(&rounds, &selections.0),
+            right: Columns::ALL,
+            touched: request.base.unknown.iter().cloned().collect(),
+        },
+    );
     let lookup = (mode == Mode::Changes).then(|| Lookup::new(request.lake.as_ref(), Arc::clone(&target)));
     let writer = PlanWriter::create(folder)?;
     let mut assembly = Assembly::new(&request, &part, rounds, selections, writer);

@@ -102,7 +102,8 @@ impl Predicate {
     pub(crate) fn evaluate(&self, paths: &StringArray, entries: &EntryBatch) -> Result<BooleanArray> {
         let mut columns: Vec<ArrayRef> = vec![Arc::new(paths.clone())];
         columns.extend(entries.batch().columns()[1..6].iter().map(Arc::clone));
-        let batch = RecordBatch::try_new(Arc::clone(&self.schema), columns).map_err(|e| Error::bug(format!("predicate batch: {e}")))?;
+        let batch =
+            RecordBatch::try_new(Arc::clone(&self.schema), columns).map_err(|e| Error::bug(format!("predicate batch: {e}")))?;
         let value = self.expr.evaluate(&batch).and_then(|v| v.into_array(batch.num_rows()));
         let value = value.map_err(|e| Error::usage(format!("a predicate failed on an entry: {}", e.strip_backtrace())))?;
         let flags = value.as_any().downcast_ref::<BooleanArray>().ok_or_else(|| Error::bug("a condition yielded no booleans"))?;

@@ -29,7 +29,7 @@ pub(crate) async fn run(context: &Context, args: &DiffArgs) -> Outcome {
             .into());
     }
     let lake = Arc::clone(&right.lake.commits);
-    let differences = table::diff(lake, &left.commit, &right.commit, right_url.prefix());
+    let differences = table::diff(&lake, &left.commit, &right.commit, right_url.prefix());
     let frame = ls::one_stream().read_table(differences)?.select_columns(&["type", "path", "size"])?;
     let mut batches = frame.execute_stream().await?;
     let mut out = output::stdout();

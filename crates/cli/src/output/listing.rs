@@ -196,7 +196,7 @@ pub(crate) fn refs(out: &mut impl Write, refs: &[Reference], format: OutputForma
 }
 
 /// Seconds since 1970 as RFC 3339, UTC; a number that is no date stays one.
-fn date(seconds: i64) -> String {
+pub(crate) fn date(seconds: i64) -> String {
     DateTime::from_timestamp(seconds, 0).map_or_else(|| seconds.to_string(), |t| t.to_rfc3339_opts(SecondsFormat::Secs, true))
 }
 

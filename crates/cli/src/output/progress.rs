@@ -98,7 +98,7 @@ impl Reporter {
     }
 }
 
-const BAR: &str = "{prefix:20!} {bar:24.green} {human_pos:>9}/{human_len} {msg} {eta}";
+const BAR: &str = "{prefix:20!} {bar:24.green} {human_pos:>9}/{human_len} {msg}  eta {eta}";
 const SPINNER: &str = "{spinner} {prefix} {msg}";
 
 fn style(template: &str) -> ProgressStyle {

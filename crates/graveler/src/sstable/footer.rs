@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::BLOCK_TRAILER_LEN;
 use super::block::{Place, le_u32};
 use crate::error::{Error, ErrorKind, Result};
-use crate::varint::read_uvarint;
+use crate::varint::{put_uvarint, read_uvarint};
 
 /// The length of the footer.
 pub(crate) const FOOTER_LEN: usize = 53;
@@ -59,6 +59,14 @@ impl Handle {
         Ok(handle)
     }
 
+    /// The handle as an index holds it.
+    pub(crate) fn encode(self) -> Vec<u8> {
+        let mut out = Vec::new();
+        put_uvarint(&mut out, self.offset);
+        put_uvarint(&mut out, self.length);
+        out
+    }
+
     /// Where the stored block ends, checksum included. Handles that were read fit their file.
     pub(crate) fn end(self) -> u64 {
         self.checked_end().unwrap_or(u64::MAX)
@@ -77,6 +85,17 @@ pub(crate) struct Footer {
 }
 
 impl Footer {
+    /// The footer as a file holds it.
+    pub(crate) fn encode(self) -> Vec<u8> {
+        let mut out = vec![CHECKSUM_CRC32C];
+        out.extend(self.metaindex.encode());
+        out.extend(self.index.encode());
+        out.resize(HANDLES_END, 0);
+        out.extend(VERSION.to_le_bytes());
+        out.extend(MAGIC);
+        out
+    }
+
     /// Reads the footer from the last bytes of a file of `size` bytes.
     pub(crate) fn parse(file: &Arc<str>, size: u64, tail: &[u8]) -> Result<Self> {
         check_magic(file, size, tail)?;

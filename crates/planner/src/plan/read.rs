@@ -80,7 +80,8 @@ pub async fn upload_plan(folder: &Path, plan: &PlanFile, to: &MetadataStore) -> 
 pub async fn fetch_plan(from: &MetadataStore, plan: &PlanFile, folder: &Path) -> Result<()> {
     for (_, _, shard) in plan.shards() {
         let changed = |why: String| {
-            Error::usage(format!("the plan's {} {why}", shard.file)).with_help("a plan is applied exactly as it was made: make it again")
+            Error::usage(format!("the plan's {} {why}", shard.file))
+                .with_help("a plan is applied exactly as it was made: make it again")
         };
         if !is_shard_name(&shard.file) {
             return Err(changed("has a name that no plan gives".to_owned()));
@@ -119,7 +120,7 @@ async fn save(found: object_store::GetResult, to: &Path) -> std::io::Result<()> 
 }
 
 fn below(prefix: &object_store::path::Path, name: &str) -> object_store::path::Path {
-    object_store::path::Path::from_iter(prefix.parts().chain(object_store::path::Path::from(name).parts()))
+    prefix.parts().chain(object_store::path::Path::from(name).parts()).collect()
 }
 
 /// Copies the local file `from` to `name` below `to`.
@@ -152,4 +153,3 @@ pub async fn upload_file(from: &Path, to: &MetadataStore, name: &str) -> Result<
 fn unwritable(name: &str, error: &object_store::Error) -> Error {
     Error::unreachable(format!("the plan's {name} cannot be written: {error}"))
 }
-

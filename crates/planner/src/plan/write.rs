@@ -228,20 +228,23 @@ impl Rows {
 
     fn finish(&mut self, step: StepKey) -> Result<RecordBatch> {
         let rows = self.len();
-        RecordBatch::try_new(Arc::clone(&ROW_SCHEMA), vec![
-            Arc::new(Int32Array::from(vec![step.round; rows])),
-            Arc::new(StringArray::from(vec![step.action.as_str(); rows])),
-            Arc::new(self.key.finish()),
-            Arc::new(self.path.finish()),
-            Arc::new(self.source.finish()),
-            Arc::new(self.size.finish()),
-            Arc::new(self.etag.finish()),
-            Arc::new(self.content_type.finish()),
-            Arc::new(self.metadata.finish()),
-            Arc::new(self.mtime.finish()),
-            Arc::new(self.identity.finish()),
-            Arc::new(self.reason.finish()),
-        ])
+        RecordBatch::try_new(
+            Arc::clone(&ROW_SCHEMA),
+            vec![
+                Arc::new(Int32Array::from(vec![step.round; rows])),
+                Arc::new(StringArray::from(vec![step.action.as_str(); rows])),
+                Arc::new(self.key.finish()),
+                Arc::new(self.path.finish()),
+                Arc::new(self.source.finish()),
+                Arc::new(self.size.finish()),
+                Arc::new(self.etag.finish()),
+                Arc::new(self.content_type.finish()),
+                Arc::new(self.metadata.finish()),
+                Arc::new(self.mtime.finish()),
+                Arc::new(self.identity.finish()),
+                Arc::new(self.reason.finish()),
+            ],
+        )
         .map_err(|e| Error::bug(format!("plan rows: {e}")))
     }
 }

@@ -244,7 +244,8 @@ impl<'a> Assembly<'a> {
                 }
             }
         }
-        let (stay, go): (Vec<_>, Vec<_>) = std::mem::take(&mut self.waiting).into_iter().partition(|d| self.paths.is_open(&d.key));
+        let (stay, go): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.waiting).into_iter().partition(|d| self.paths.is_open(&d.key));
         self.waiting = stay;
         go.iter().try_for_each(|d| self.write_delete(d, 2))
     }
@@ -324,7 +325,8 @@ impl<'a> Assembly<'a> {
                 self.refusals.add(&file.path, "is a file in the same commit as objects below it");
             }
             if one.marker.is_none() {
-                one.marker = marker.map(|entry| MarkerRow { base: Some(entry.clone()), target: Some(entry), ..MarkerRow::default() });
+                one.marker =
+                    marker.map(|entry| MarkerRow { base: Some(entry.clone()), target: Some(entry), ..MarkerRow::default() });
             }
             let listed = self.listed.contains(&one.key);
             let decision = one.decide(self.full, listed, !self.rounds.retracts());

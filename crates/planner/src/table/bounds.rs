@@ -126,7 +126,9 @@ mod tests {
 
     #[test]
     fn other_filters_bound_nothing() {
-        for filter in [col("size").gt(lit(1)), col("path").like(lit("%x")), col("path").not_eq(lit("x")), !col("path").like(lit("a%"))] {
+        for filter in
+            [col("size").gt(lit(1)), col("path").like(lit("%x")), col("path").not_eq(lit("x")), !col("path").like(lit("a%"))]
+        {
             assert!(!PathBounds::bound(&filter), "{filter}");
         }
     }

@@ -84,7 +84,8 @@ fn is_touched(range: &RangeInfo, touched: &[String]) -> bool {
 
 /// Sweeps both sides by their first keys and closes a cluster where no interval reaches further.
 fn group(left: Vec<RangeInfo>, right: Vec<RangeInfo>) -> Vec<Cluster> {
-    let mut sides: Vec<(bool, RangeInfo)> = left.into_iter().map(|r| (true, r)).chain(right.into_iter().map(|r| (false, r))).collect();
+    let mut sides: Vec<(bool, RangeInfo)> =
+        left.into_iter().map(|r| (true, r)).chain(right.into_iter().map(|r| (false, r))).collect();
     sides.sort_by(|a, b| a.1.min_key.cmp(&b.1.min_key));
     let mut clusters: Vec<Cluster> = Vec::new();
     let mut reach: Option<Vec<u8>> = None;
@@ -137,7 +138,9 @@ mod tests {
         RangeInfo { id: id.into(), min_key: min.to_owned().into(), max_key: max.to_owned().into(), count: 1, estimated_size: 1 }
     }
 
-    fn shape(clusters: &Clusters) -> Vec<(Vec<&str>, Vec<&str>, (usize, usize))> {
+    type Shape<'a> = (Vec<&'a str>, Vec<&'a str>, (usize, usize));
+
+    fn shape(clusters: &Clusters) -> Vec<Shape<'_>> {
         clusters
             .clusters
             .iter()
@@ -150,11 +153,10 @@ mod tests {
         let left = [range("1", "a", "c"), range("2", "d", "f"), range("3", "g", "k"), range("4", "p", "q")];
         let right = [range("1", "a", "c"), range("5", "d", "h"), range("6", "i", "k"), range("7", "r", "s")];
         let got = Clusters::new(&left, &right, &[], Mode::Changes, &Part::new(""));
-        assert_eq!(shape(&got), vec![
-            (vec!["2", "3"], vec!["5", "6"], (0, 0)),
-            (vec!["4"], vec![], (0, 0)),
-            (vec![], vec!["7"], (0, 0))
-        ]);
+        assert_eq!(
+            shape(&got),
+            vec![(vec!["2", "3"], vec!["5", "6"], (0, 0)), (vec!["4"], vec![], (0, 0)), (vec![], vec!["7"], (0, 0))]
+        );
         assert_eq!((got.ranges_total, got.ranges_to_open()), (7, 6));
     }
 

@@ -31,8 +31,8 @@ pub static DIFF_SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
 
 /// What changed from `left` to `right` below `prefix`. Ranges that both share are not read.
 #[must_use]
-pub fn diff(lake: Arc<dyn CommitSource>, left: &Commit, right: &Commit, prefix: &str) -> Arc<dyn TableProvider> {
-    let at = |commit: &Commit| CommitRef::known(Arc::clone(&lake), commit.clone());
+pub fn diff(lake: &Arc<dyn CommitSource>, left: &Commit, right: &Commit, prefix: &str) -> Arc<dyn TableProvider> {
+    let at = |commit: &Commit| CommitRef::known(Arc::clone(lake), commit.clone());
     Arc::new(Diff { left: at(left), right: at(right), part: Part::new(prefix) })
 }
 

@@ -158,7 +158,11 @@ impl Merge {
         let out = Output {
             paths: datafusion::arrow::array::StringBuilder::new(),
             left: EntryBuilder::new(spec.left, Arc::clone(&spec.storage), if cluster.left.is_empty() { 0 } else { BATCH_ROWS }),
-            right: EntryBuilder::new(spec.right, Arc::clone(&spec.storage), if cluster.right.is_empty() { 0 } else { BATCH_ROWS }),
+            right: EntryBuilder::new(
+                spec.right,
+                Arc::clone(&spec.storage),
+                if cluster.right.is_empty() { 0 } else { BATCH_ROWS },
+            ),
             flags: std::array::from_fn(|_| BooleanBuilder::with_capacity(BATCH_ROWS)),
         };
         Self {
@@ -263,8 +267,9 @@ fn value(record: &RangeReader) -> (&[u8], &[u8]) {
 /// Keys are bytes in the format, text in tables and at destinations.
 fn utf8(record: &RangeReader) -> Result<&str> {
     std::str::from_utf8(record.key()).map_err(|_| {
-        Error::usage(format!("the key `{}` of range {} is not UTF-8", record.key().escape_ascii(), record.info().id))
-            .with_help("object stores hold UTF-8 keys only; rename it in the lake, or export the parts beside it by their prefixes")
+        Error::usage(format!("the key `{}` of range {} is not UTF-8", record.key().escape_ascii(), record.info().id)).with_help(
+            "object stores hold UTF-8 keys only; rename it in the lake, or export the parts beside it by their prefixes",
+        )
     })
 }
 
@@ -273,7 +278,14 @@ impl Output {
         self.left.len()
     }
 
-    fn append(&mut self, path: &str, left: Option<(&[u8], &[u8])>, right: Option<(&[u8], &[u8])>, same: bool, touched: bool) -> Result<()> {
+    fn append(
+        &mut self,
+        path: &str,
+        left: Option<(&[u8], &[u8])>,
+        right: Option<(&[u8], &[u8])>,
+        same: bool,
+        touched: bool,
+    ) -> Result<()> {
         self.paths.append_value(path);
         for (builder, value) in [(&mut self.left, left), (&mut self.right, right)] {
             match value {

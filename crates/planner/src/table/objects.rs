@@ -62,8 +62,7 @@ impl TableProvider for Objects {
     ) -> DFResult<Arc<dyn ExecutionPlan>> {
         let (commit, metarange) = self.at.load().await?;
         let bounds = PathBounds::of(filters);
-        let ranges: Vec<_> =
-            metarange.ranges().iter().filter(|r| bounds.overlaps(&r.min_key, &r.max_key)).cloned().collect();
+        let ranges: Vec<_> = metarange.ranges().iter().filter(|r| bounds.overlaps(&r.min_key, &r.max_key)).cloned().collect();
         let mut clusters = Clusters::new(&[], &ranges, &[], Mode::All, &self.part);
         clusters.ranges_total = metarange.ranges().len() as u64;
         let projection = projection.cloned().unwrap_or_else(|| (0..OBJECTS_SCHEMA.fields().len()).collect());
@@ -95,6 +94,7 @@ pub(crate) fn pushdown(filter: &Expr) -> TableProviderFilterPushDown {
     if PathBounds::bound(filter) { TableProviderFilterPushDown::Inexact } else { TableProviderFilterPushDown::Unsupported }
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "a `ToColumns` may fail; this one has nothing to compute")]
 fn columns(batch: &DiffBatch) -> Result<Vec<ArrayRef>> {
     Ok(batch.right.batch().columns()[..7].to_vec())
 }

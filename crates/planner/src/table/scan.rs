@@ -88,7 +88,10 @@ impl ExecutionPlan for ScanExec {
         vec![]
     }
 
-    fn apply_expressions(&self, _: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> DFResult<TreeNodeRecursion>) -> DFResult<TreeNodeRecursion> {
+    fn apply_expressions(
+        &self,
+        _: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> DFResult<TreeNodeRecursion>,
+    ) -> DFResult<TreeNodeRecursion> {
         Ok(TreeNodeRecursion::Continue)
     }
 
@@ -115,5 +118,6 @@ fn project(spec: &ScanSpec, batch: &DiffBatch) -> Result<RecordBatch> {
     let all = (spec.columns)(batch)?;
     let columns = spec.projection.iter().map(|i| Arc::clone(&all[*i])).collect();
     let options = RecordBatchOptions::new().with_row_count(Some(batch.len()));
-    RecordBatch::try_new_with_options(Arc::clone(&spec.schema), columns, &options).map_err(|e| Error::bug(format!("{}: {e}", spec.name)))
+    RecordBatch::try_new_with_options(Arc::clone(&spec.schema), columns, &options)
+        .map_err(|e| Error::bug(format!("{}: {e}", spec.name)))
 }

@@ -43,6 +43,7 @@ impl Default for DiffOptions {
 
 /// The rows of `left` and `right` that `options` ask for, in byte order of their paths. Also says how many ranges both
 /// metaranges have. Memory: a few ranges and batches, whatever the size of the commits.
+#[must_use]
 pub fn diff_stream(
     namespace: &Namespace,
     storage: &Location,
@@ -63,7 +64,11 @@ pub fn diff_stream(
     (clusters, stream)
 }
 
-pub(crate) fn merge_clusters(namespace: Namespace, clusters: Vec<Cluster>, spec: MergeSpec) -> BoxStream<'static, Result<DiffBatch>> {
+pub(crate) fn merge_clusters(
+    namespace: Namespace,
+    clusters: Vec<Cluster>,
+    spec: MergeSpec,
+) -> BoxStream<'static, Result<DiffBatch>> {
     stream::iter(clusters)
         .map(move |cluster| {
             let merge = Merge::new((&namespace, &namespace), cluster, spec.clone());

@@ -13,10 +13,14 @@ mod object;
 pub mod route;
 mod row;
 
+use std::time::Duration;
+
 use planner::Location;
 use serde::{Deserialize, Serialize};
 
 pub use exec::CopyExec;
+
+use crate::store::s3::{COMPLETE_LIMIT, COPY_RATE, UPLOAD_RATE};
 
 /// Objects from this size on go up in parts, in bytes: 64 MiB.
 pub const DEFAULT_MULTIPART_THRESHOLD: u64 = 64 * 1024 * 1024;
@@ -72,6 +76,17 @@ impl CopySpec {
             multipart_threshold: DEFAULT_MULTIPART_THRESHOLD,
             part_size: DEFAULT_PART_SIZE,
         }
+    }
+
+    /// The longest that a request of a plan may go without an answer, when no object of it has more than `largest` bytes.
+    /// Whatever is in doubt is settled by then.
+    #[must_use]
+    pub fn longest_request(&self, largest: u64) -> Duration {
+        let base = Duration::from_millis(self.request_timeout_ms);
+        let copied = base + Duration::from_secs(largest / COPY_RATE);
+        let sent = base + Duration::from_secs(largest.min(self.multipart_threshold) / UPLOAD_RATE);
+        let completed = if largest >= self.multipart_threshold { COMPLETE_LIMIT } else { base };
+        copied.max(sent).max(completed)
     }
 
     /// The object lies below the lake's own `data/`.

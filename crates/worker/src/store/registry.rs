@@ -238,8 +238,7 @@ impl Stores for Registry {
         match at.scheme() {
             Scheme::File => format!("file|{}", real_path(&at.file_path().unwrap_or_default())),
             Scheme::S3 => {
-                let access = S3Access::resolve(&self.configs, settings_for(&self.options.settings, &at));
-                let endpoint = access.map_or_else(|_| "s3|aws".to_owned(), |access| access.access.endpoint);
+                let endpoint = S3Access::endpoint_identity(&self.configs, settings_for(&self.options.settings, &at));
                 format!("{endpoint}|{}/{}", at.bucket(), at.path())
             }
             scheme => format!("{}|{}/{}", scheme.as_str(), at.bucket(), at.path()),

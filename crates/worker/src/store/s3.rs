@@ -38,9 +38,11 @@ use crate::retry::{Repeat, Retry};
 use headers::{checked, decode_listed, metadata_headers};
 
 /// What a silent store is granted beside the request timeout, in bytes a second.
-const COPY_RATE: u64 = 20_000_000;
+pub(crate) const COPY_RATE: u64 = 20_000_000;
 /// The slowest upload that is waited for, in bytes a second. Stalls are noticed long before.
-const UPLOAD_RATE: u64 = 1_000_000;
+pub(crate) const UPLOAD_RATE: u64 = 1_000_000;
+/// Completing an upload in parts may take the store long, and it is silent meanwhile.
+pub(crate) const COMPLETE_LIMIT: Duration = Duration::from_mins(5);
 
 /// How one store sends and what it writes, beside the client.
 #[derive(Debug, Clone)]

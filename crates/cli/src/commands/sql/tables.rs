@@ -11,7 +11,7 @@ use datafusion::error::DataFusionError;
 use datafusion::prelude::{Expr, SessionContext, ident, lit};
 use engine::RunReport;
 use engine::destination::Destination;
-use engine::head::Head;
+use engine::head::{HEAD_KEY, Head};
 use engine::receipt::{self, CHANGES_SCHEMA};
 use engine::session::Files;
 use object_store::ObjectStoreExt as _;
@@ -24,23 +24,52 @@ use worker::Registry;
 use super::Named;
 use crate::commands::source::Lake;
 
-/// What a destination keeps about itself.
-const HEAD_FILE: &str = "_millrace/HEAD.json";
+/// What a source is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Kind {
+    Lake(LakeUrl),
+    Plan(Location),
+    Destination(Location),
+}
+
+impl Kind {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Lake(_) => "lake",
+            Self::Plan(_) => "plan",
+            Self::Destination(_) => "destination",
+        }
+    }
+
+    async fn of(registry: &Registry, url: &str) -> Result<Self> {
+        if LakeUrl::is_lake(url) {
+            return Ok(Self::Lake(LakeUrl::parse(url)?));
+        }
+        let location = Location::parse(url)?;
+        let at = registry.metadata(&location)?;
+        if has(&at, PLAN_FILE, &location).await? {
+            Ok(Self::Plan(location))
+        } else if has(&at, HEAD_KEY, &location).await? {
+            Ok(Self::Destination(location))
+        } else {
+            Err(Error::usage(format!("{location} is neither a plan nor a destination: it has no {PLAN_FILE} and no {HEAD_KEY}"))
+                .with_help("give a lake's URL, the folder that `millrace plan` wrote, or a destination that was exported to"))
+        }
+    }
+}
 
 /// Registers the tables of every source.
 pub(super) async fn register(session: &SessionContext, registry: &Arc<Registry>, sources: &[Named<'_>]) -> Result<()> {
     let mut taken = Vec::new();
-    for (i, source) in sources.iter().enumerate() {
-        let tables = Tables { session, registry, name: source.name, number: i };
-        let kind = tables.register(source.url).await?;
-        if taken.contains(&(source.name, kind)) {
-            return Err(Error::usage(format!(
-                "`{}` is a second {kind}, and its tables would be called like the first's",
-                source.url
-            ))
-            .with_help("give each a name: NAME=URL; its tables are then called NAME_…"));
+    for (number, source) in sources.iter().enumerate() {
+        let kind = Kind::of(registry, source.url).await?;
+        if taken.contains(&(source.name, kind.name())) {
+            let message =
+                format!("`{}` is a second {}, and its tables would be called like the first's", source.url, kind.name());
+            return Err(Error::usage(message).with_help("give each a name: NAME=URL; its tables are then called NAME_…"));
         }
-        taken.push((source.name, kind));
+        taken.push((source.name, kind.name()));
+        Tables { session, registry, name: source.name, number }.register(&kind).await?;
     }
     Ok(())
 }
@@ -54,24 +83,15 @@ struct Tables<'a> {
 }
 
 impl Tables<'_> {
-    /// Registers them, and says what the source is.
-    async fn register(&self, url: &str) -> Result<&'static str> {
-        if LakeUrl::is_lake(url) {
-            let lake = Lake::open(self.registry, LakeUrl::parse(url)?).await?;
-            table::register(self.session, self.name, &lake.commits);
-            return Ok("lake");
-        }
-        let location = Location::parse(url)?;
-        let at = self.registry.metadata(&location)?;
-        if has(&at, PLAN_FILE, &location).await? {
-            self.plan(&at, &location).await?;
-            Ok("plan")
-        } else if has(&at, HEAD_FILE, &location).await? {
-            self.destination(&at, &location).await?;
-            Ok("destination")
-        } else {
-            Err(Error::usage(format!("{location} is neither a plan nor a destination: it has no {PLAN_FILE} and no {HEAD_FILE}"))
-                .with_help("give a lake's URL, the folder that `millrace plan` wrote, or a destination that was exported to"))
+    async fn register(&self, kind: &Kind) -> Result<()> {
+        match kind {
+            Kind::Lake(url) => {
+                let lake = Lake::open(self.registry, url.clone()).await?;
+                table::register(self.session, self.name, &lake.commits);
+                Ok(())
+            }
+            Kind::Plan(location) => self.plan(&self.registry.metadata(location)?, location).await,
+            Kind::Destination(location) => self.destination(&self.registry.metadata(location)?, location).await,
         }
     }
 

@@ -26,9 +26,11 @@ where
             StoreError::new(FailureKind::Unavailable, format!("the answer is broken: {}", chain_of(error)))
         }
         SdkError::DispatchFailure(failure) if !has_credentials_error(error) => {
-            let text = failure.as_connector_error().map_or_else(|| chain_of(error), |cause| chain_of(cause));
+            // The connector's own words are its cause's; what it puts before them is a kind that is told otherwise.
+            let cause = failure.as_connector_error().and_then(std::error::Error::source);
+            let text = cause.map_or_else(|| chain_of(error), chain_of);
             let never_connected =
-                failure.is_timeout() || ["connect", "dns", "certificate", "tls"].iter().any(|word| text.contains(word));
+                failure.is_timeout() || ["(Connect)", "dns error", "certificate"].iter().any(|word| text.contains(word));
             let kind = if never_connected {
                 FailureKind::Unreachable
             } else if failure.is_user() {

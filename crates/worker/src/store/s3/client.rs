@@ -98,9 +98,7 @@ impl S3Access {
         let Some(sdk) = configs.of(settings.profile.as_ref()) else {
             return Err(Error::bug(format!("profile {:?} was not loaded", settings.profile)));
         };
-        let from_environment = || std::env::var("AWS_ENDPOINT_URL_S3").ok().filter(|url| !url.is_empty());
-        let endpoint = settings.endpoint.clone().or_else(from_environment).or_else(|| sdk.endpoint_url().map(str::to_owned));
-        let endpoint = endpoint.map(|url| url.trim_end_matches('/').to_owned());
+        let endpoint = endpoint(sdk, settings);
         let region = settings.region.clone().or_else(|| sdk.region().map(|region| region.as_ref().to_owned()));
         let provider = match (settings.anonymous, named_credentials(settings)?) {
             (true, _) => None,
@@ -117,6 +115,14 @@ impl S3Access {
             provider,
             access,
         })
+    }
+
+    /// Which server the settings lead to, whoever asks: no credentials are looked for.
+    pub(crate) fn endpoint_identity(configs: &SdkConfigs, settings: Option<&StoreSettings>) -> String {
+        let none = StoreSettings::default();
+        let settings = settings.unwrap_or(&none);
+        let endpoint = configs.of(settings.profile.as_ref()).and_then(|sdk| endpoint(sdk, settings));
+        format!("s3|{}", endpoint_identity(endpoint.as_deref()))
     }
 
     pub(crate) fn key(&self) -> ClientKey {
@@ -151,6 +157,13 @@ impl S3Access {
         }
         Client::from_conf(builder.build())
     }
+}
+
+/// The endpoint of the settings, else of the environment, else of the profile; without a slash at its end.
+fn endpoint(sdk: &SdkConfig, settings: &StoreSettings) -> Option<String> {
+    let from_environment = || std::env::var("AWS_ENDPOINT_URL_S3").ok().filter(|url| !url.is_empty());
+    let endpoint = settings.endpoint.clone().or_else(from_environment).or_else(|| sdk.endpoint_url().map(str::to_owned));
+    endpoint.map(|url| url.trim_end_matches('/').to_owned())
 }
 
 /// The credentials in the variables that the settings name.

@@ -16,15 +16,13 @@ use futures::{StreamExt, TryStreamExt};
 use md5::{Digest, Md5};
 
 use super::headers::{checked, metadata_headers};
-use super::{S3Store, classify, no_etag, unquoted};
+use super::{COMPLETE_LIMIT, S3Store, classify, no_etag, unquoted};
 use crate::retry::Repeat;
 use crate::store::{
     Attributes, Body, Condition, Confirmation, FailureKind, Md5Sum, Put, StoreError, StoreResult, UploadOptions, md5_of,
     short_body,
 };
 
-/// Completing may take the store long, and it is silent meanwhile.
-const COMPLETE_LIMIT: Duration = Duration::from_mins(5);
 const MOST_PARTS: u64 = 10_000;
 
 impl S3Store {
