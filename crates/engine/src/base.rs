@@ -65,7 +65,7 @@ pub async fn believed(destination: &Destination, head: &Head, request: &ExportRe
     }
     let current = head.file.current.as_ref();
     let mut believed = Believed::default();
-    let there = current.map(|c| &c.view).or(plans.first().map(|p| &p.view));
+    let there = current.map(|c| &c.view).or_else(|| plans.first().map(|p| &p.view));
     if let Some(there) = there.filter(|there| !there.same_root(view)) {
         return adopted(destination, head, request, there, view, &plans).await;
     }

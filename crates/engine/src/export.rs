@@ -52,14 +52,14 @@ async fn export_into(
         progress.note("the last run's SUCCESS marker is finished first");
         finish_marker(&destination, &mut head, request.markers.keep_success).await?;
     }
-    let view = view(request, registry.as_ref())?;
+    let view = view(request)?;
     if up_to_date(&head, request, &view) {
         nothing_to_do(&head, request, report);
         return finish_marker(&destination, &mut head, request.markers.keep_success).await;
     }
     let prepared = prepare(registry, &destination, &head, request, &view, &report.run, progress).await?;
     clock.planned(report);
-    report.planned(&prepared.plan);
+    report.describe(&prepared.plan);
     let there = head.file.current.as_ref().map_or(0, |c| c.objects);
     check_deletes(&prepared.plan, there, &request.guards)?;
     progress.planned(&prepared.plan.summary);
@@ -118,7 +118,7 @@ async fn plan_into(
 ) -> Result<PlanOverview> {
     let destination = Destination::open(registry, &request.destination)?;
     let head = Head::read(&destination).await?;
-    let view = view(request, registry.as_ref())?;
+    let view = view(request)?;
     let Prepared { plan, folder } = prepare(registry, &destination, &head, request, &view, &report.run, progress).await?;
     clock.planned(report);
     upload_plan(folder.path(), &plan, &registry.metadata(into)?).await?;
@@ -161,12 +161,10 @@ async fn apply_into(
     report.run.clone_from(&plan.run);
     report.source.clone_from(&plan.source);
     report.destination = plan.destination.to_string();
-    report.planned(&plan);
+    report.describe(&plan);
     let destination = Destination::open(registry, &plan.destination)?;
     let mut head = Head::read(&destination).await?;
     if applied(&head, &plan) {
-        report.rounds.clear();
-        report.total();
         report.state = State::Succeeded;
         report.receipt = head.file.current.as_ref().map(|c| c.receipt.clone());
         report.marker = head.file.current.as_ref().map(|c| c.success.clone());

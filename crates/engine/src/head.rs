@@ -154,7 +154,7 @@ impl Head {
 }
 
 fn overtaken(destination: &Destination, now: &HeadFile) -> Error {
-    let who = now.unfinished.last().or(now.current.as_ref().map(|c| &c.run)).map_or("", String::as_str);
+    let who = now.unfinished.last().or_else(|| now.current.as_ref().map(|c| &c.run)).map_or("", String::as_str);
     Error::guard(format!(
         "{}: another run ({who}, {}) changed the destination meanwhile",
         destination.location(),

@@ -100,34 +100,25 @@ pub async fn put(destination: &Destination, name: &str, body: String) -> Result<
 /// What a SUCCESS marker says.
 #[must_use]
 pub fn success_text(run: &str, commit: &str, objects: u64, selection: &SelectionSpec) -> String {
-    let mut text = format!("Export completed successfully!\ncommit: {commit}\nrun: {run}\nobjects: {objects}\n");
-    if !selection.is_all() {
-        text.push_str(&format!("selection: {selection}\n"));
-    }
-    text
+    let selection = if selection.is_all() { String::new() } else { format!("selection: {selection}\n") };
+    format!("Export completed successfully!\ncommit: {commit}\nrun: {run}\nobjects: {objects}\n{selection}")
 }
 
 /// What a FAILURE marker says: the true total, then one line per failed operation.
 #[must_use]
 pub fn failure_text(report: &RunReport, failures: &[Failure]) -> String {
-    let mut text = format!("{} operations failed\n", report.failed);
-    if report.failed > failures.len() as u64 {
-        text.push_str(&format!("the first {} of them:\n", failures.len()));
-    }
-    for failure in failures {
-        let source = failure.source.as_deref().map(|s| format!(" from {s}")).unwrap_or_default();
-        text.push_str(&format!(
-            "{} {}{source}: {}\n",
-            failure.action,
-            failure.key.escape_debug(),
-            failure.error.replace('\n', " ")
-        ));
-    }
-    if let Some(error) = &report.error {
-        text.push_str(&format!("{}\n", error.message));
-    }
-    text.push_str(&format!("commit: {}\nrun: {}\n", report.commit.as_deref().unwrap_or_default(), report.run));
-    text
+    let line = |f: &Failure| {
+        let source = f.source.as_deref().map(|s| format!(" from {s}")).unwrap_or_default();
+        format!("{} {}{source}: {}", f.action, f.key.escape_debug(), f.error.replace('\n', " "))
+    };
+    let cut = (report.failed > failures.len() as u64).then(|| format!("the first {} of them:", failures.len()));
+    let lines: Vec<String> = std::iter::once(format!("{} operations failed", report.failed))
+        .chain(cut)
+        .chain(failures.iter().map(line))
+        .chain(report.error.iter().map(|e| e.message.clone()))
+        .chain([format!("commit: {}", report.commit.as_deref().unwrap_or_default()), format!("run: {}\n", report.run)])
+        .collect();
+    lines.join("\n")
 }
 
 #[cfg(test)]

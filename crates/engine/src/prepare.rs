@@ -7,7 +7,7 @@ use chrono::Utc;
 use planner::plan::PlanFile;
 use planner::planning::{self, PlanRequest};
 use planner::source::CommitSource;
-use planner::{Error, Result, Stores, View, guard, select};
+use planner::{Error, Location, Result, Stores, View, guard, select};
 use tempfile::TempDir;
 use worker::Registry;
 
@@ -30,17 +30,24 @@ pub(crate) struct Prepared {
 ///
 /// # Errors
 /// A selection that cannot be read.
-pub(crate) fn view(request: &ExportRequest, stores: &dyn Stores) -> Result<View> {
+pub(crate) fn view(request: &ExportRequest) -> Result<View> {
     let mut selection = request.selection.clone();
     if selection.now.is_none() && select::uses_now(&selection)? {
         selection.now = Some(crate::clock::now());
     }
     Ok(View {
-        lake: stores.identity(&request.source.lake.storage().as_folder()),
+        lake: lake_id(request.source.lake.storage()),
         prefix: request.source.prefix.clone(),
         selection,
         rounds: request.rounds.clone(),
     })
+}
+
+/// What tells a lake from others: where it is stored. Endpoints and credentials may change, a link may lead there.
+fn lake_id(storage: &Location) -> String {
+    let real = storage.file_path().and_then(|path| path.canonicalize().ok());
+    let real = real.and_then(|path| Location::parse(path.to_str()?).ok());
+    real.as_ref().unwrap_or(storage).as_folder().to_string()
 }
 
 /// Whether the destination is up to date: nothing has to be planned.

@@ -196,14 +196,19 @@ impl RunReport {
         self.error = Some(error.into());
     }
 
-    /// What a plan says: its commits, ranges and, as counts, what would be done.
-    pub(crate) fn planned(&mut self, plan: &planner::plan::PlanFile) {
+    /// What a plan is for: its commits, ranges and notes.
+    pub(crate) fn describe(&mut self, plan: &planner::plan::PlanFile) {
         let summary = &plan.summary;
         self.commit = Some(plan.commit.clone());
         self.base = plan.base.as_ref().map(|b| b.commit.clone());
         self.unchanged = summary.unchanged;
         self.ranges = RangeCounts { total: summary.ranges_total, opened: summary.ranges_opened, looked_up: summary.looked_up };
         self.notes.clone_from(&plan.notes);
+    }
+
+    /// What a plan says, with what would be done as counts.
+    pub(crate) fn planned(&mut self, plan: &planner::plan::PlanFile) {
+        self.describe(plan);
         let round = |r: &planner::plan::Round| RoundReport {
             round: r.round,
             name: r.name.clone(),

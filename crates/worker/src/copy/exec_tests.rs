@@ -199,7 +199,7 @@ async fn a_cancelled_operator_takes_no_more_rows_and_ends() {
     let bed = Bed::new("memory://exec-cancel-a", "memory://exec-cancel-b").await;
     let here = bed.put("1", b"one").await;
     let rows: Vec<PlanRow> = (0..2000).map(|n| copy(&format!("k{n}"), &here, b"one")).collect();
-    // As many permits as rows are never free: all but four are held back, and the token comes while rows wait.
+    // All permits are held until the token has come: the driver waits for one then.
     let exec = bed.exec(&[vec![batch(&rows)]]);
     let held = Arc::clone(&exec.permits).acquire_many_owned(4).await.unwrap();
     let stream = exec.execute(0, Arc::default()).unwrap();

@@ -96,3 +96,42 @@ impl CopySpec {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_spec_travels_as_json_and_holds_no_secret() {
+        let spec = CopySpec {
+            lake_data: Some(Location::new(planner::Scheme::S3, "lake", "ns/data")),
+            ..CopySpec::new(Location::new(planner::Scheme::S3, "out", "x"))
+        };
+        let text = serde_json::to_string(&spec).unwrap();
+        assert_eq!(serde_json::from_str::<CopySpec>(&text).unwrap(), spec);
+        assert!(text.contains("\"destination\":\"s3://out/x\""), "{text}");
+    }
+
+    #[test]
+    fn own_data_is_what_lies_below_it() {
+        let spec = CopySpec {
+            lake_data: Some(Location::parse("s3://lake/ns/data/").unwrap()),
+            ..CopySpec::new(Location::parse("s3://out").unwrap())
+        };
+        for (source, own) in [
+            ("s3://lake/ns/data/a/b", true),
+            ("s3://lake/ns/database", false),
+            ("s3://other/ns/data/a", false),
+            ("gs://lake/ns/data/a", false),
+        ] {
+            assert_eq!(spec.is_own_data(&Location::parse(source).unwrap()), own, "{source}");
+        }
+    }
+
+    #[test]
+    fn the_longest_request_grows_with_the_largest_object() {
+        let spec = CopySpec::new(Location::parse("s3://out").unwrap());
+        let seconds = |largest: u64| spec.longest_request(largest).as_secs();
+        assert_eq!((seconds(0), seconds(10_000_000), seconds(64 << 20), seconds(20_000_000_000)), (30, 40, 300, 1030));
+    }
+}

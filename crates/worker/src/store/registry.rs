@@ -253,3 +253,77 @@ impl Stores for Registry {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use object_store::ObjectStoreExt;
+
+    use super::*;
+
+    fn at(text: &str) -> Location {
+        Location::parse(text).unwrap()
+    }
+
+    async fn registry(specs: &[&str]) -> Arc<Registry> {
+        let settings = specs.iter().map(|spec| StoreSettings::parse_spec(spec).unwrap()).collect();
+        Registry::load(RegistryOptions { settings, ..RegistryOptions::default() }).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn one_place_has_one_identity() {
+        let dir = tempfile::tempdir().unwrap();
+        let real = dir.path().canonicalize().unwrap();
+        std::os::unix::fs::symlink(&real, real.join("link")).unwrap();
+        let base = format!("prefix=local://,path={}", real.display());
+        let registry =
+            registry(&["prefix=s3://a,endpoint=http://localhost:9000", "prefix=s3://b,endpoint=http://127.0.0.1:9000/", &base])
+                .await;
+        let identity = |text: &str| registry.identity(&at(text));
+        assert_eq!(identity("s3://a/x//y"), "s3|127.0.0.1:9000|a/x//y");
+        assert_eq!(identity("s3://b"), "s3|127.0.0.1:9000|b/");
+        assert_eq!(identity("memory://m/x/"), "memory|m/x/");
+        let file = format!("file|{}/repo/data/x", real.display());
+        assert_eq!(identity("local://repo/data/x"), file);
+        assert_eq!(identity(&format!("local://{}/repo/data/x", real.display())), file);
+        assert_eq!(identity(&format!("{}/link/link/repo/data/x", real.display())), file);
+    }
+
+    #[tokio::test]
+    async fn settings_that_name_no_store_say_what_to_do() {
+        let registry =
+            registry(&["prefix=s3://a,access_key_id_env=NOT_SET_ANYWHERE_ID,secret_access_key_env=NOT_SET_ANYWHERE_KEY"]).await;
+        let error = registry.open(&at("s3://a/x"), RequestClass::Data).unwrap_err();
+        assert_eq!(error.kind(), planner::ErrorKind::Unreachable);
+        assert!(error.message().contains("NOT_SET_ANYWHERE_") && error.help().is_some(), "{error}");
+        // Which place it is can be told without credentials.
+        assert!(registry.identity(&at("s3://a/x")).ends_with("|a/x"));
+        let error = registry.open(&at("local://repo"), RequestClass::Data).unwrap_err();
+        assert_eq!(error.kind(), planner::ErrorKind::Usage);
+        assert!(error.help().unwrap().contains("path"));
+    }
+
+    #[tokio::test]
+    async fn metadata_and_objects_are_in_one_place() {
+        let dir = tempfile::tempdir().unwrap();
+        let registry = registry(&[]).await;
+        let urls = ["memory://registry-metadata/ns".to_owned(), dir.path().join("n s").to_string_lossy().into_owned()];
+        for url in urls {
+            let metadata = registry.metadata(&at(&url)).unwrap();
+            metadata.store.put(&metadata.prefix.clone().join("f"), "text".into()).await.unwrap();
+            let store = registry.open(&at(&url), RequestClass::Control).unwrap();
+            assert_eq!(store.get_small("f").await.unwrap().unwrap().0, "text", "{url}");
+        }
+        assert_eq!(registry.requests(), (0, 4));
+    }
+
+    #[tokio::test]
+    async fn a_source_is_found_in_its_bucket_by_its_raw_key() {
+        let registry = registry(&["prefix=s3://b,region=eu-west-1", "prefix=s3://b/part,anonymous=true"]).await;
+        let (whole, key) = registry.source(&at("s3://b/other//x")).unwrap();
+        assert_eq!((key.as_str(), whole.location().path(), whole.access().credentials.as_str()), ("other//x", "", "chain"));
+        let (part, key) = registry.source(&at("s3://b/part/x")).unwrap();
+        assert_eq!((key.as_str(), part.location().path(), part.access().credentials.as_str()), ("part/x", "", "anonymous"));
+        let (again, _) = registry.source(&at("s3://b/part/y")).unwrap();
+        assert!(Arc::ptr_eq(&part, &again));
+    }
+}

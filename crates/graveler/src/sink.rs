@@ -1,0 +1,123 @@
+//! Where metadata files go: the trait, and the one sink that needs no server.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
+
+use crate::content_id;
+use crate::error::{Error, ErrorKind, Result};
+use crate::files::{METADATA_FOLDER, REFS_MANIFEST, StoreFiles};
+use crate::refs::RefsManifest;
+use crate::sstable::{FinishedTable, LoadedTable};
+
+/// What became of a file that was to be stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Stored {
+    /// It was written.
+    Written,
+    /// It was there already and was left as it is.
+    Existed,
+}
+
+/// Where ranges and metaranges go: `_lakefs/<id>` of a namespace.
+///
+/// A file is named by its content, so it may be stored twice, by several writers at once, and at any
+/// time again. When [`MetadataSink::put`] returns, the file is complete and readable under its name;
+/// before, it is not there or complete: never a part of it. Cancelling a call leaves either.
+#[async_trait]
+pub trait MetadataSink: Send + Sync + Debug {
+    /// Stores a range or metarange, unless it is there.
+    async fn put(&self, table: &FinishedTable) -> Result<Stored>;
+
+    /// Replaces `_lakefs/refs_manifest.json`, as the server does when it dumps its refs. What the
+    /// manifest names must be stored before.
+    async fn put_refs_manifest(&self, manifest: &RefsManifest) -> Result<()>;
+}
+
+/// A namespace in an object store, for writing.
+///
+/// The store's puts must be atomic, as those of object stores are; of a local file system they are,
+/// by a rename: a process that is killed leaves a file `<name>#1` that nobody reads. Such a file
+/// system may still lose a file's bytes, but not its name, when the machine stops: so a file that is
+/// there with another length than expected is read, and replaced if it is not what its id says.
+#[derive(Clone, Debug)]
+pub struct StoreSink {
+    /// The store that holds the namespace.
+    pub store: Arc<dyn ObjectStore>,
+    /// The namespace's path in it.
+    pub prefix: Path,
+}
+
+impl StoreSink {
+    /// The files of the namespace at `prefix`.
+    #[must_use]
+    pub fn new(store: Arc<dyn ObjectStore>, prefix: Path) -> Self {
+        Self { store, prefix }
+    }
+
+    fn path(&self, name: &str) -> Path {
+        self.prefix.clone().join(METADATA_FOLDER).join(name)
+    }
+
+    /// Whether the file is there and good.
+    async fn has(&self, path: &Path, table: &FinishedTable) -> Result<bool> {
+        let failed = |error| Error::from_store(path.as_ref(), error);
+        let found = match self.store.head(path).await {
+            Ok(meta) => meta.size,
+            Err(object_store::Error::NotFound { .. }) => return Ok(false),
+            Err(error) => return Err(failed(error)),
+        };
+        if found == table.bytes.len() as u64 {
+            return Ok(true);
+        }
+        // A server of another version lays out the same records otherwise: that is good as well.
+        let bytes = self.store.get(path).await.map_err(failed)?.bytes().await.map_err(failed)?;
+        let checked = LoadedTable::parse(path.as_ref(), bytes).and_then(|found| content_id::verify(&found, &table.id));
+        if let Err(error) = &checked {
+            tracing::warn!(%error, "replaces a damaged metadata file");
+        }
+        Ok(checked.is_ok())
+    }
+
+    async fn write(&self, path: &Path, bytes: Bytes) -> Result<()> {
+        let put = self.store.put(path, PutPayload::from(bytes)).await;
+        match put {
+            Ok(_) => Ok(()),
+            Err(error) => {
+                let error = Error::from_put(path.as_ref(), error);
+                if error.kind() == ErrorKind::NotFound {
+                    return Err(Error::new(ErrorKind::NotFound, path.as_ref(), "expected a bucket or folder, found none")
+                        .caused_by(error));
+                }
+                Err(error)
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl MetadataSink for StoreSink {
+    async fn put(&self, table: &FinishedTable) -> Result<Stored> {
+        let path = self.path(&table.id);
+        if self.has(&path, table).await? {
+            return Ok(Stored::Existed);
+        }
+        // If another writer was faster, its file has the same content.
+        self.write(&path, Bytes::clone(&table.bytes)).await?;
+        Ok(Stored::Written)
+    }
+
+    async fn put_refs_manifest(&self, manifest: &RefsManifest) -> Result<()> {
+        self.write(&self.path(REFS_MANIFEST), Bytes::from(manifest.to_json())).await
+    }
+}
+
+impl From<StoreFiles> for StoreSink {
+    fn from(files: StoreFiles) -> Self {
+        Self { store: files.store, prefix: files.prefix }
+    }
+}
