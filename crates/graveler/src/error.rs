@@ -123,6 +123,9 @@ impl Error {
     fn from_access(file: &str, error: object_store::Error, verb: &str) -> Self {
         use object_store::Error as Store;
         let (kind, message) = match &error {
+            Store::NotFound { .. } if verb == "write" => {
+                (ErrorKind::NotFound, "expected a bucket or folder for it, found none".to_owned())
+            }
             Store::NotFound { .. } => (ErrorKind::NotFound, "expected a file, found none in the store".to_owned()),
             Store::PermissionDenied { .. } | Store::Unauthenticated { .. } => {
                 (ErrorKind::Denied, format!("expected to be allowed to {verb} it, the store refuses"))

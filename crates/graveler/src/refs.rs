@@ -20,6 +20,12 @@ use crate::metarange::{Metarange, is_id};
 use crate::namespace::Namespace;
 use crate::proto::{BranchData, CommitData, TagData};
 use crate::range::Record;
+use crate::sstable::TableProperties;
+use crate::sstable::properties::{ENTITY, SCHEMA_DEFINITION, SCHEMA_NAME};
+
+mod writer;
+
+pub use writer::{Refs, write_refs};
 
 /// What the records of a refs dump are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -42,6 +48,18 @@ impl Entity {
             Self::Tag => "tag",
         }
     }
+
+    /// The properties of the dump's files besides their type.
+    pub(crate) fn properties(self) -> TableProperties {
+        let (name, definition) = match self {
+            Self::Commit => ("io.treeverse.lakefs.graveler.CommitData", include_str!("refs/commit.schema.json")),
+            Self::Branch => ("io.treeverse.lakefs.graveler.BranchData", include_str!("refs/branch.schema.json")),
+            Self::Tag => ("io.treeverse.lakefs.graveler.TagData", include_str!("refs/tag.schema.json")),
+        };
+        [(ENTITY, self.property()), (SCHEMA_NAME, name), (SCHEMA_DEFINITION, definition)]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into()
+    }
 }
 
 impl fmt::Display for Entity {
@@ -53,12 +71,13 @@ impl fmt::Display for Entity {
 /// The metaranges of a dump: what `refs_manifest.json` holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RefsManifest {
+    // In the order in which the server writes them.
+    /// The metarange of all branches.
+    pub branches_meta_range_id: String,
     /// The metarange of all commits.
     pub commits_meta_range_id: String,
     /// The metarange of all tags.
     pub tags_meta_range_id: String,
-    /// The metarange of all branches.
-    pub branches_meta_range_id: String,
 }
 
 impl RefsManifest {
@@ -72,6 +91,13 @@ impl RefsManifest {
             }
         }
         Ok(manifest)
+    }
+
+    /// The manifest's JSON, byte for byte as the server writes it.
+    #[must_use]
+    pub fn to_json(&self) -> Vec<u8> {
+        // Three texts cannot fail to become JSON.
+        serde_json::to_vec_pretty(self).unwrap_or_default()
     }
 
     fn ids(&self) -> [&str; 3] {

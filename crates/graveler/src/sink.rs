@@ -9,7 +9,7 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
 
 use crate::content_id;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::files::{METADATA_FOLDER, REFS_MANIFEST, StoreFiles};
 use crate::refs::RefsManifest;
 use crate::sstable::{FinishedTable, LoadedTable};
@@ -85,17 +85,7 @@ impl StoreSink {
 
     async fn write(&self, path: &Path, bytes: Bytes) -> Result<()> {
         let put = self.store.put(path, PutPayload::from(bytes)).await;
-        match put {
-            Ok(_) => Ok(()),
-            Err(error) => {
-                let error = Error::from_put(path.as_ref(), error);
-                if error.kind() == ErrorKind::NotFound {
-                    return Err(Error::new(ErrorKind::NotFound, path.as_ref(), "expected a bucket or folder, found none")
-                        .caused_by(error));
-                }
-                Err(error)
-            }
-        }
+        put.map(drop).map_err(|error| Error::from_put(path.as_ref(), error))
     }
 }
 

@@ -2,8 +2,8 @@
 //! by every way there is to the same lake.
 
 mod bytes;
+mod kept;
 mod listings;
-mod planned;
 mod queries;
 mod references;
 mod shapes;

@@ -16,6 +16,9 @@ use crate::varint::read_uvarint;
 pub(crate) const TYPE: &str = "type";
 /// `commit`, `branch` or `tag`; in refs dumps only.
 pub(crate) const ENTITY: &str = "entity";
+/// The message that a refs dump holds, by name and by fields.
+pub(crate) const SCHEMA_NAME: &str = "schema_name";
+pub(crate) const SCHEMA_DEFINITION: &str = "schema_definition";
 /// What lakeFS adds after it has made the file's id.
 pub(crate) const NOT_IN_ID: [&str; 4] = ["min_key", "max_key", "count", "estimated_size_bytes"];
 

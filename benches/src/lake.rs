@@ -1,0 +1,159 @@
+//! The generator. The same shape gives the same lake, byte for byte.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+
+use graveler::proto::{AddressType, BranchData, CommitData, Entry, Timestamp};
+use graveler::{MetarangeWriter, REFS_MANIFEST, RefsManifest, StoreSink, WriteOptions, encode, ident};
+use object_store::ObjectStoreExt;
+use object_store::local::LocalFileSystem;
+use object_store::path::Path as StorePath;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
+/// Objects in one partition, its `_SUCCESS` included.
+const PARTITION: u64 = 1000;
+
+/// Partitions of one table.
+const TABLE: u64 = 1000;
+
+/// When everything was written, seconds since 1970.
+const WRITTEN: i64 = 1_790_000_000;
+
+/// How the changes of the second commit lie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Spread {
+    /// Anywhere.
+    Random,
+    /// In so many partitions.
+    Partitions(u64),
+}
+
+/// What to generate.
+#[derive(Debug, Clone, Copy)]
+pub struct Shape {
+    /// Entries of the first commit.
+    pub entries: u64,
+    /// Objects that the second commit changes.
+    pub changes: u64,
+    /// Where they lie.
+    pub spread: Spread,
+}
+
+/// What was generated: the ids of both commits, which the branches `main` and `before` name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Generated {
+    /// The first commit.
+    pub before: String,
+    /// The second.
+    pub after: String,
+    /// Ranges of the first commit.
+    pub ranges: usize,
+}
+
+/// Any failure of the file system or of the format's writer.
+pub type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// Writes a lake into `folder`.
+///
+/// # Errors
+/// What the file system refuses.
+pub async fn generate(folder: &Path, shape: Shape) -> Result<Generated, Failure> {
+    std::fs::create_dir_all(folder)?;
+    let store = Arc::new(LocalFileSystem::new_with_prefix(folder)?);
+    let sink = Arc::new(StoreSink::new(Arc::clone(&store) as _, StorePath::default()));
+    let changed = changed(shape);
+    let mut commits: Vec<CommitData> = Vec::new();
+    let mut ranges = 0;
+    for (generation, marks) in [(1, &BTreeSet::new()), (2, &changed)] {
+        let mut writer = MetarangeWriter::new(Arc::clone(&sink) as _, WriteOptions::default());
+        let mut record = Record::default();
+        for index in 0..shape.entries {
+            record.fill(index, marks.contains(&index));
+            writer.add(record.key.as_bytes(), &record.identity, &record.data).await?;
+        }
+        let tree = writer.finish().await?;
+        ranges = ranges.max(tree.metarange.ranges().len());
+        commits.push(commit(generation, tree.metarange.id(), commits.last().map(|c| c.id.clone())));
+    }
+    let (before, after) = (commits[0].id.clone(), commits[1].id.clone());
+    dump(&sink, store.as_ref(), commits, &[("before", &before), ("main", &after)]).await?;
+    Ok(Generated { before, after, ranges })
+}
+
+/// The positions that the second commit changes; never a marker.
+fn changed(shape: Shape) -> BTreeSet<u64> {
+    let mut random = StdRng::seed_from_u64(7);
+    let partitions = (shape.entries / PARTITION).max(1);
+    let mut positions = BTreeSet::new();
+    let wanted = shape.changes.min(shape.entries / 2);
+    while (positions.len() as u64) < wanted {
+        let partition = match shape.spread {
+            Spread::Random => random.random_range(0..partitions),
+            Spread::Partitions(n) => (random.random_range(0..n) * 7919) % partitions,
+        };
+        let index = partition * PARTITION + random.random_range(0..PARTITION);
+        if index < shape.entries && !is_marker(index) {
+            positions.insert(index);
+        }
+    }
+    positions
+}
+
+fn is_marker(index: u64) -> bool {
+    index == 0 || index % PARTITION == 1
+}
+
+/// One entry, its buffers used again for the next.
+#[derive(Default)]
+struct Record {
+    key: String,
+    identity: Vec<u8>,
+    data: Vec<u8>,
+}
+
+impl Record {
+    /// Keys in byte order of their positions: the root's `_SUCCESS`, then per partition its `_SUCCESS` and its files.
+    fn fill(&mut self, index: u64, changed: bool) {
+        use std::fmt::Write;
+        self.key.clear();
+        let (partition, file) = (index / PARTITION, index % PARTITION);
+        let written = match (index, file) {
+            (0, _) => write!(self.key, "_SUCCESS"),
+            (_, 1) => write!(self.key, "tables/t{:05}/part={:05}/_SUCCESS", partition / TABLE, partition % TABLE),
+            (_, 0) => write!(self.key, "tables/t{:05}/part={:05}/", partition / TABLE, partition % TABLE).and(write!(self.key, "AAAA-first.parquet")),
+            _ => write!(self.key, "tables/t{:05}/part={:05}/part-{file:05}.parquet", partition / TABLE, partition % TABLE),
+        };
+        debug_assert!(written.is_ok());
+        let marker = is_marker(index);
+        let mix = index.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ u64::from(changed);
+        let entry = Entry {
+            address: format!("data/gg{:018x}/{mix:020x}", mix >> 40),
+            last_modified: Some(Timestamp { seconds: WRITTEN + i64::from(changed), nanos: 0 }),
+            size: if marker { 0 } else { 1000 + i64::try_from(mix % 100_000).unwrap_or_default() },
+            e_tag: if marker { "d41d8cd98f00b204e9800998ecf8427e".to_owned() } else { format!("{mix:016x}{:016x}", mix.rotate_left(17)) },
+            address_type: AddressType::Relative.into(),
+            content_type: "application/octet-stream".to_owned(),
+            ..Entry::default()
+        };
+        self.data.clear();
+        self.identity = encode::entry_record(&entry, &mut self.data).to_vec();
+    }
+}
+
+fn commit(generation: i32, metarange: &str, parent: Option<String>) -> CommitData {
+    let mut commit = CommitData {
+        committer: "benchmark".to_owned(),
+        message: format!("commit {generation}"),
+        creation_date: Some(Timestamp { seconds: WRITTEN + i64::from(generation), nanos: 0 }),
+        meta_range_id: metarange.to_owned(),
+        parents: parent.into_iter().collect(),
+        version: 1,
+        generation,
+        ..CommitData::default()
+    };
+    commit.id = ident::commit_id(&commit);
+    commit
+}
+
