@@ -4,9 +4,8 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use graveler::proto::{AddressType, BranchData, CommitData, Entry, Timestamp};
-use graveler::{MetarangeWriter, REFS_MANIFEST, RefsManifest, StoreSink, WriteOptions, encode, ident};
-use object_store::ObjectStoreExt;
+use graveler::proto::{AddressType, CommitData, Entry, Timestamp};
+use graveler::{MetadataSink, MetarangeWriter, Refs, StoreSink, WriteOptions, encode, ident, write_refs};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as StorePath;
 use rand::rngs::StdRng;
@@ -62,12 +61,12 @@ pub type Failure = Box<dyn std::error::Error + Send + Sync>;
 pub async fn generate(folder: &Path, shape: Shape) -> Result<Generated, Failure> {
     std::fs::create_dir_all(folder)?;
     let store = Arc::new(LocalFileSystem::new_with_prefix(folder)?);
-    let sink = Arc::new(StoreSink::new(Arc::clone(&store) as _, StorePath::default()));
+    let sink: Arc<dyn MetadataSink> = Arc::new(StoreSink::new(store, StorePath::default()));
     let changed = changed(shape);
     let mut commits: Vec<CommitData> = Vec::new();
     let mut ranges = 0;
     for (generation, marks) in [(1, &BTreeSet::new()), (2, &changed)] {
-        let mut writer = MetarangeWriter::new(Arc::clone(&sink) as _, WriteOptions::default());
+        let mut writer = MetarangeWriter::new(Arc::clone(&sink), WriteOptions::default());
         let mut record = Record::default();
         for index in 0..shape.entries {
             record.fill(index, marks.contains(&index));
@@ -78,7 +77,11 @@ pub async fn generate(folder: &Path, shape: Shape) -> Result<Generated, Failure>
         commits.push(commit(generation, tree.metarange.id(), commits.last().map(|c| c.id.clone())));
     }
     let (before, after) = (commits[0].id.clone(), commits[1].id.clone());
-    dump(&sink, store.as_ref(), commits, &[("before", &before), ("main", &after)]).await?;
+    let branches = [("before".to_owned(), before.clone()), ("main".to_owned(), after.clone())].into();
+    let commits = commits.into_iter().map(|c| (c.id.clone(), c)).collect();
+    let refs = Refs { branches, commits, ..Refs::default() };
+    let manifest = write_refs(&sink, WriteOptions::default(), &refs).await?;
+    sink.put_refs_manifest(&manifest).await?;
     Ok(Generated { before, after, ranges })
 }
 

@@ -278,5 +278,5 @@ async fn adopted(
 pub fn is_current(head: &Head, commit: &Commit, view: &View) -> bool {
     let file = &head.file;
     file.unfinished.is_empty()
-        && file.current.as_ref().is_some_and(|c| c.commit == commit.id && c.metarange == commit.metarange && c.view == *view)
+        && file.current.as_ref().is_some_and(|c| c.commit == commit.name() && c.metarange == commit.metarange && c.view == *view)
 }

@@ -30,7 +30,7 @@ pub async fn export(
     stop: &CancellationToken,
 ) -> RunReport {
     let mut report = RunReport::new(ulid::Ulid::new().to_string(), request.source.text.clone(), &request.destination);
-    report.commit = Some(request.source.commit.id.clone());
+    report.commit = Some(request.source.commit.name().to_owned());
     let clock = Clock::start(registry);
     let limited = Limited::start(stop, &request.run);
     let done = export_into(registry, request, progress, &limited.stop, &mut report, &clock).await;
@@ -79,7 +79,7 @@ async fn export_into(
 /// The destination is up to date.
 fn nothing_to_do(head: &Head, request: &ExportRequest, report: &mut RunReport) {
     report.state = State::Succeeded;
-    report.commit = Some(request.source.commit.id.clone());
+    report.commit = Some(request.source.commit.name().to_owned());
     if let Some(current) = &head.file.current {
         report.base = Some(current.commit.clone());
         report.unchanged = current.view.selection.is_all().then_some(current.objects);
@@ -96,7 +96,7 @@ pub async fn plan(
     progress: &dyn Progress,
 ) -> (RunReport, Option<PlanOverview>) {
     let mut report = RunReport::new(ulid::Ulid::new().to_string(), request.source.text.clone(), &request.destination);
-    report.commit = Some(request.source.commit.id.clone());
+    report.commit = Some(request.source.commit.name().to_owned());
     let clock = Clock::start(registry);
     let planned = plan_into(registry, request, into, progress, &mut report, &clock).await;
     let (done, overview) = match planned {

@@ -56,7 +56,9 @@ impl Run<'_> {
         self.record(report).await?;
         let before = head.file.clone();
         head.change(self.destination, |h| {
-            h.unfinished.push(self.plan.run.clone());
+            if !h.unfinished.contains(&self.plan.run) {
+                h.unfinished.push(self.plan.run.clone());
+            }
             h.marker = None;
         })
         .await?;

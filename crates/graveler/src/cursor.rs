@@ -12,7 +12,7 @@ pub(crate) enum Place {
     /// Before a range, of which nothing has been read.
     Range(RangeInfo),
     /// On a record.
-    Record(RangeReader),
+    Record(Box<RangeReader>),
     /// After the last range.
     End,
 }
@@ -55,7 +55,7 @@ impl TreeCursor {
     /// Enters the range it stands before, if it stands before one.
     pub(crate) async fn enter(&mut self) -> Result<()> {
         if let Place::Range(range) = &self.place {
-            self.place = Place::Record(self.namespace.range(range).await?);
+            self.place = Place::Record(Box::new(self.namespace.range(range).await?));
             self.advance()?;
         }
         Ok(())

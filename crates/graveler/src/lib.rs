@@ -62,4 +62,4 @@ pub use range::{RangeInfo, RangeReader, Record};
 pub use range_writer::{RangeBreaker, RangeWriter};
 pub use refs::{Entity, Refs, RefsDump, RefsManifest, write_refs};
 pub use sink::{MetadataSink, StoreSink, Stored};
-pub use three_way::{Conflict, Strategy, ThreeWay, ThreeWayStep};
+pub use three_way::{Conflict, Merged, Strategy, ThreeWay, ThreeWayStep};

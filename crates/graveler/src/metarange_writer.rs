@@ -38,7 +38,7 @@ use crate::refs::Entity;
 use crate::sink::{MetadataSink, Stored};
 use crate::sstable::writer::{check_key, check_value};
 use crate::sstable::{FinishedTable, TableProperties, TableWriter};
-use segment::{Batch, BatchSender, Segment};
+use segment::{Batch, BatchSender, Segment, Spares};
 
 mod segment;
 
@@ -55,7 +55,7 @@ pub struct WriteOptions {
 
 impl Default for WriteOptions {
     fn default() -> Self {
-        Self { breaker: RangeBreaker::default(), parallel: 4, buffer: 48 << 20 }
+        Self { breaker: RangeBreaker::default(), parallel: 4, buffer: 32 << 20 }
     }
 }
 
@@ -99,6 +99,7 @@ pub struct MetarangeWriter {
     dump: TableProperties,
     last_key: Vec<u8>,
     batch: Batch,
+    spares: Arc<Spares>,
     /// The segment that takes the next batch.
     open: Option<BatchSender>,
     tasks: JoinSet<Result<Piece>>,
@@ -137,6 +138,7 @@ impl MetarangeWriter {
             dump: entity.map(Entity::properties).unwrap_or_default(),
             last_key: Vec::new(),
             batch: Batch::default(),
+            spares: Arc::default(),
             open: None,
             tasks: JoinSet::new(),
             slots: Arc::new(Semaphore::new(options.parallel.max(1))),
@@ -209,7 +211,7 @@ impl MetarangeWriter {
         if self.batch.is_empty() {
             return Ok(());
         }
-        let batch = std::mem::take(&mut self.batch);
+        let batch = std::mem::replace(&mut self.batch, self.spares.take());
         let units = budget_units(batch.len()).min(budget_units(self.options.buffer));
         let permit = acquire(&self.budget, units).await;
         if self.open.is_none() {
@@ -235,6 +237,7 @@ impl MetarangeWriter {
             at: self.pieces,
             sink: Arc::clone(&self.sink),
             writer: RangeWriter::with_properties(self.options.breaker, &self.dump),
+            spares: Arc::clone(&self.spares),
         };
         self.pieces += 1;
         self.tasks.spawn(async move {

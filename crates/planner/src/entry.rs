@@ -126,9 +126,9 @@ impl EntryBuilder {
             None => self.address.append_null(),
         }
         if self.columns.has(7) {
-            self.identity.append_value(identity)
+            self.identity.append_value(identity);
         } else {
-            self.identity.append_null()
+            self.identity.append_null();
         }
         let pairs = wanted(5).map(EntryRef::metadata);
         self.append_metadata(pairs)

@@ -8,6 +8,7 @@
 //! Everything streams in key order. What a destination cannot hold, and what would destroy a source, is refused when the
 //! whole plan has been seen, so that ten offenders can be named; nothing has been written to the destination by then.
 
+mod copies;
 mod rows;
 
 use std::collections::BTreeSet;
@@ -110,10 +111,10 @@ pub async fn plan(request: PlanRequest<'_>, folder: &Path, progress: &(dyn Fn(u6
         },
     );
     let lookup = (mode == Mode::Changes).then(|| Lookup::new(request.lake.as_ref(), Arc::clone(&target)));
-    let writer = PlanWriter::create(folder)?;
+    let writer = PlanWriter::create(folder);
     let mut assembly = Assembly::new(&request, &part, rounds, selections, writer);
     while let Some(batch) = stream.next().await {
-        assembly.batch(&batch?)?;
+        assembly.batch(&batch?).await?;
         assembly.markers(lookup.as_ref()).await?;
         progress(assembly.rows());
     }
@@ -123,7 +124,7 @@ pub async fn plan(request: PlanRequest<'_>, folder: &Path, progress: &(dyn Fn(u6
     if let Some(other) = request.base.view.as_ref().filter(|v| v.selection != request.view.selection) {
         notes.insert(0, selection_changed(other, request.view));
     }
-    let rounds = assembly.into_rounds()?;
+    let rounds = assembly.into_rounds().await?;
     let objects = match mode {
         Mode::All => counted,
         Mode::Changes => count(&request, &target, &part).await?,
@@ -194,7 +195,7 @@ fn contents(request: PlanRequest<'_>, rounds: Vec<Round>, summary: PlanSummary, 
         created: request.created,
         source: request.source,
         storage: request.lake.storage().clone(),
-        commit: request.commit.id.clone(),
+        commit: request.commit.name().to_owned(),
         metarange: request.commit.metarange.clone(),
         base: request.base.commit,
         branch: request.branch,

@@ -46,7 +46,7 @@ fn judge(now: &Seen, ends: &[(String, Seen); 2]) -> Result<(), String> {
         if status.len() > 1 {
             return Err(format!("{status:?} at once"));
         }
-        if !ends.iter().any(|(name, end)| name == **key && same(end, "")) {
+        if !ends.iter().any(|(name, end)| *name == **key && same(end, "")) {
             return Err(format!("{key} stands over something else"));
         }
     }

@@ -90,7 +90,7 @@ fn explain_shows_which_columns_and_keys_are_read_and_how_many_ranges() {
     }
     assert_eq!(
         physical("SELECT sum(size) FROM objects('main')"),
-        format!("ObjectsExec: commit={commit}, projection=[size], pushed=[], ranges=12/12")
+        format!("ObjectsExec: commit={commit}, projection=[size], ranges=12/12")
     );
 }
 

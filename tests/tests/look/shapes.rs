@@ -10,7 +10,9 @@ fn ls_prints_time_size_and_path_in_columns() {
     let outcome = door.run(&["ls", &door.part("main", "site/")]);
     assert_eq!(
         outcome.stdout,
-        "2026-11-20T18:20:32Z            3 site/app.js\n2026-11-20T18:20:32Z           12 site/index.html\n"
+        "2026-11-20T18:20:32Z            3 site/app.js\n\
+         2026-11-20T18:20:32Z           12 site/index.html\n\
+         2026-11-20T18:20:32Z            3 site/new.css\n"
     );
     let outcome = door.run(&["ls", "--human-readable", &door.part("main", "tables/orders/dt=2026-01-02/part-00000.parquet")]);
     assert_eq!(outcome.stdout, "2026-11-20T18:20:26Z      4.1 KiB tables/orders/dt=2026-01-02/part-00000.parquet\n");

@@ -17,15 +17,20 @@ impl Prefixes {
     /// Whether a key starts with one of them.
     #[must_use]
     pub fn hold(&self, key: &[u8]) -> bool {
+        self.prefix_of(key).is_some()
+    }
+
+    /// Whether every key of a range starts with one of them, which is the same for all.
+    pub(super) fn cover(&self, range: &RangeInfo) -> bool {
+        self.prefix_of(&range.min_key).is_some_and(|prefix| range.max_key.starts_with(prefix))
+    }
+
+    fn prefix_of(&self, key: &[u8]) -> Option<&[u8]> {
         // Everything between a prefix and a key that starts with it starts with it as well, so only
         // the last one not above the key can be its prefix.
         let after = self.0.partition_point(|prefix| **prefix <= *key);
-        after.checked_sub(1).is_some_and(|at| key.starts_with(&self.0[at]))
-    }
-
-    /// Whether every key of a range starts with one of them: with one and the same.
-    pub(super) fn cover(&self, range: &RangeInfo) -> bool {
-        self.0.iter().any(|prefix| range.min_key.starts_with(prefix) && range.max_key.starts_with(prefix))
+        let last = &self.0[after.checked_sub(1)?];
+        key.starts_with(last).then_some(last)
     }
 
     /// Whether a key between a range's first and last may start with one of them.

@@ -4,7 +4,7 @@
 //! time, so that it neither holds up the runtime nor outlives a dropped writer by more than a batch.
 
 use std::panic::resume_unwind;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::task::{JoinError, spawn_blocking};
@@ -40,6 +40,12 @@ struct Lengths {
 }
 
 impl Batch {
+    /// Makes it ready for other records, with the memory it has.
+    fn clear(&mut self) {
+        self.bytes.clear();
+        self.records.clear();
+    }
+
     #[inline]
     pub(super) fn push(&mut self, key: &[u8], identity: &[u8], data: &[u8], picked: bool) {
         if self.bytes.capacity() == 0 {
@@ -78,6 +84,25 @@ impl Batch {
     }
 }
 
+/// Batches to be used again, so that a writer asks for no more memory than its buffer however long it
+/// runs.
+#[derive(Debug, Default)]
+pub(super) struct Spares(Mutex<Vec<Batch>>);
+
+impl Spares {
+    pub(super) fn take(&self) -> Batch {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
+    }
+
+    fn give(&self, mut batch: Batch) {
+        // One huge record must not hold its memory for good.
+        if batch.bytes.capacity() <= 2 * BATCH_LEN {
+            batch.clear();
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).push(batch);
+        }
+    }
+}
+
 /// Lengths were checked before: a record has some 80 MiB at most.
 fn length(len: usize) -> u32 {
     u32::try_from(len).unwrap_or(u32::MAX)
@@ -89,17 +114,20 @@ pub(super) struct Segment {
     pub(super) at: usize,
     pub(super) sink: Arc<dyn MetadataSink>,
     pub(super) writer: RangeWriter,
+    pub(super) spares: Arc<Spares>,
 }
 
 impl Segment {
     /// Builds and stores ranges until no more batches come.
     pub(super) async fn run(self, mut batches: mpsc::Receiver<Ticket>) -> Result<Piece> {
-        let Self { at, sink, mut writer } = self;
+        let Self { at, sink, mut writer, spares } = self;
         let mut piece = Piece { at, ranges: Vec::new(), counts: WriteCounts::default() };
         while let Some((batch, permit)) = batches.recv().await {
+            let spares = Arc::clone(&spares);
             let built = spawn_blocking(move || {
                 let ended = batch.write_to(&mut writer);
-                drop((batch, permit));
+                spares.give(batch);
+                drop(permit);
                 (writer, ended)
             });
             let (back, ended) = joined(built.await)?;

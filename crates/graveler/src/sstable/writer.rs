@@ -38,6 +38,8 @@ use table_properties::Totals;
 pub const MAX_KEY_LEN: usize = 1024;
 
 const DATA_RESTART_INTERVAL: usize = 16;
+/// A file's memory doubles until here, then grows by this much: a large file would waste as much again.
+const GROW: usize = 4 << 20;
 
 /// The properties of a file by which it is identified: `type`, and in refs dumps those of the schema.
 pub type TableProperties = BTreeMap<String, String>;
@@ -210,6 +212,10 @@ impl TableWriter {
             Some(len) => (&self.compressed[..len], SNAPPY),
             None => (contents, NONE),
         };
+        let missing = (payload.len() + BLOCK_TRAILER_LEN).saturating_sub(self.out.capacity() - offset);
+        if missing > 0 {
+            self.out.reserve_exact(payload.len() + BLOCK_TRAILER_LEN + offset.min(GROW));
+        }
         self.out.extend_from_slice(payload);
         self.out.push(kind);
         let crc = masked_crc(&self.out[offset..]);

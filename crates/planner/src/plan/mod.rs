@@ -8,7 +8,9 @@
 //! A round is a list of steps, a step a list of shards. Every step is a barrier. `plan.json` is written last: a folder
 //! without it is no plan.
 
+mod builder;
 mod contents;
+mod files;
 mod read;
 mod row;
 mod shard;
@@ -17,6 +19,7 @@ mod write;
 pub use contents::{Expects, PLAN_FORMAT, PlanBase, PlanFile, PlanSummary, Round, Shard, Step};
 pub use read::{PLAN_FILE, check_format, fetch_plan, read_plan, upload_file, upload_plan};
 pub use row::{Action, ROW_SCHEMA, metadata_type, mtime_type};
-pub(crate) use row::{Metadata, Row};
+pub(crate) use builder::bare_metadata;
+pub(crate) use row::Row;
 pub use shard::shard_limit;
 pub(crate) use write::{PlanWriter, StepKey};

@@ -8,7 +8,7 @@ use object_store::{ObjectStoreExt, WriteMultipart};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::contents::{PLAN_FORMAT, PlanFile};
-use super::write::digest;
+use super::files::digest;
 use crate::error::{Error, Result};
 use crate::stores::MetadataStore;
 

@@ -85,8 +85,6 @@ pub static ROW_SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Metadata<'a> {
     None,
-    /// Row of a metadata column.
-    Column(&'a datafusion::arrow::array::MapArray, usize),
     Pairs(&'a [(String, String)]),
 }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use datafusion::arrow::array::{Array, BooleanArray, StringArray};
 use futures::stream::{self, StreamExt, TryStreamExt};
 
+use super::copies::Copies;
 use super::{Found, PlanRequest};
 use crate::blocking::{Fate, Found as Relation, Paths};
 use crate::directories::{Closed, Decision, Directories, MarkerRow, RowFacts};
@@ -12,7 +13,7 @@ use crate::entry::EntryBatch;
 use crate::error::{Error, Result};
 use crate::guard::{self, Refusals, SelfDestruction};
 use crate::part::Part;
-use crate::plan::{Action, Metadata, PlanWriter, Round, Row, StepKey};
+use crate::plan::{Action, PlanWriter, Round, Row, StepKey};
 use crate::round::{MARKER, Rounds, is_marker};
 use crate::select::Selection;
 use crate::stores::KeyRules;
@@ -112,7 +113,7 @@ impl<'a> Assembly<'a> {
     }
 
     /// Takes a batch of the diff.
-    pub(super) fn batch(&mut self, batch: &DiffBatch) -> Result<()> {
+    pub(super) async fn batch(&mut self, batch: &DiffBatch) -> Result<()> {
         let judged = Judged {
             base: self.selections.0.matches(&batch.paths, &batch.left, &batch.has_left)?,
             target: self.selections.1.matches(&batch.paths, &batch.right, &batch.has_right)?,
@@ -120,16 +121,21 @@ impl<'a> Assembly<'a> {
             delete_rounds: self.rounds.assign(&batch.paths, &batch.left)?,
             batch,
         };
+        let mut copies = Copies::default();
         for i in 0..batch.len() {
             let path = batch.paths.value(i);
             let Some(key) = self.part.re_root(path) else { continue };
             if self.rounds.has_markers() && is_marker(key) {
                 self.marker_row(&judged, i, key);
             } else {
-                self.data_row(&judged, i, key, path)?;
+                self.data_row(&judged, i, key, path, &mut copies)?;
             }
         }
-        Ok(())
+        self.rows += copies.len();
+        for (round, rows) in copies.into_batches(batch, self.part)? {
+            self.writer.append_batch(StepKey { round, order: 1, action: Action::Copy, depth: None }, rows);
+        }
+        self.writer.flush().await
     }
 
     fn marker_row(&mut self, judged: &Judged<'_>, i: usize, key: &str) {
@@ -153,7 +159,7 @@ impl<'a> Assembly<'a> {
         self.directories.marker(key, row, &mut self.closed);
     }
 
-    fn data_row(&mut self, judged: &Judged<'_>, i: usize, key: &str, path: &str) -> Result<()> {
+    fn data_row(&mut self, judged: &Judged<'_>, i: usize, key: &str, path: &str, copies: &mut Copies) -> Result<()> {
         let batch = judged.batch;
         let unknown = batch.touched.value(i);
         let (base, target) = (judged.base.value(i) && !unknown, judged.target.value(i));
@@ -178,7 +184,11 @@ impl<'a> Assembly<'a> {
                 self.fate(key, Fate::Stays);
                 self.settle_deletes()
             }
-            (true, true) => self.copy(judged, i, key, path, reason),
+            (true, true) => {
+                self.fate(key, Fate::Copied);
+                copies.add(judged.copy_rounds[i], i, reason);
+                self.settle_deletes()
+            }
             (true, false) => {
                 let text = |a: &StringArray| a.is_valid(i).then(|| a.value(i).to_owned());
                 let left = &batch.left;
@@ -192,28 +202,6 @@ impl<'a> Assembly<'a> {
                 })
             }
         }
-    }
-
-    fn copy(&mut self, judged: &Judged<'_>, i: usize, key: &str, path: &str, reason: &str) -> Result<()> {
-        self.fate(key, Fate::Copied);
-        let right = &judged.batch.right;
-        let text = |a: &'_ StringArray| a.is_valid(i).then_some(i);
-        let row = Row {
-            key,
-            path,
-            source: text(right.address()).map(|i| right.address().value(i)),
-            size: Some(right.size().value(i)),
-            etag: text(right.etag()).map(|i| right.etag().value(i)),
-            content_type: text(right.content_type()).map(|i| right.content_type().value(i)),
-            metadata: Metadata::Column(right.metadata(), i),
-            mtime: right.mtime().is_valid(i).then(|| right.mtime().value(i)),
-            identity: Some(right.identity().value(i)),
-            reason,
-        };
-        self.rows += 1;
-        let step = StepKey { round: judged.copy_rounds[i], order: 1, action: Action::Copy, depth: None };
-        self.writer.append(step, &row)?;
-        self.settle_deletes()
     }
 
     fn delete(&mut self, deletion: Deletion) -> Result<()> {
@@ -385,12 +373,12 @@ impl<'a> Assembly<'a> {
     }
 
     /// Closes the files; refuses what must be refused.
-    pub(super) fn into_rounds(self) -> Result<Vec<Round>> {
+    pub(super) async fn into_rounds(self) -> Result<Vec<Round>> {
         debug_assert!(self.unfiltered || self.held.0 == 0 || self.rounds.has_markers());
         if let Some(error) = self.refusals.into_error(self.destination) {
             return Err(error);
         }
-        self.writer.finish(&self.rounds.names())
+        self.writer.finish(&self.rounds.names()).await
     }
 }
 

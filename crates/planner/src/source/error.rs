@@ -20,6 +20,8 @@ impl From<graveler::Error> for Error {
                 ErrorKind::Corrupt,
                 "check that the namespace is complete; files of commits that lakeFS garbage-collected are gone for good",
             ),
+            Kind::InvalidInput => (ErrorKind::Usage, "nothing was written: mend what is named, then try again"),
+            Kind::Full => (ErrorKind::Unreachable, "make room at the store, then run the same command again"),
             _ => (ErrorKind::Corrupt, "restore the file from a copy of the namespace"),
         };
         Self::new(kind, explain(&error)).with_help(help)
@@ -54,6 +56,8 @@ mod tests {
             (Kind::Unreachable, ErrorKind::Unreachable),
             (Kind::NotInDump, ErrorKind::Unreachable),
             (Kind::InvalidId, ErrorKind::Usage),
+            (Kind::InvalidInput, ErrorKind::Usage),
+            (Kind::Full, ErrorKind::Unreachable),
         ];
         for (kind, expected) in table {
             let error = Error::from(graveler::Error::new(kind, "_lakefs/ab", "expected x, found y").caused_by("the reason"));

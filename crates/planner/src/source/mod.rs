@@ -25,7 +25,7 @@ use crate::location::Location;
 
 pub use self::history::{is_ancestor, log};
 pub use self::lake_url::{LakePlace, LakeUrl};
-pub use self::namespace::NamespaceSource;
+pub use self::namespace::{LAKE_FORMAT, NamespaceSource, newer_format, own_format};
 pub use self::open::open;
 pub use self::reference::{Modifier, RefExpression};
 pub use self::server::{ClientOptions, LakefsSettings, Lookup, MetadataRoute, ServerOptions, ServerSource};
@@ -52,11 +52,16 @@ pub struct Commit {
 }
 
 impl Commit {
-    /// What stands for it in messages: the first digits of its id, or of its metarange's.
+    /// What names it in documents and markers: its id, or its metarange's where only that is known.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        if self.id.is_empty() { &self.metarange } else { &self.id }
+    }
+
+    /// What stands for it in messages: the first digits of its name.
     #[must_use]
     pub fn shown(&self) -> &str {
-        let id = if self.id.is_empty() { &self.metarange } else { &self.id };
-        id.get(..12).unwrap_or(id)
+        self.name().get(..12).unwrap_or_else(|| self.name())
     }
 }
 

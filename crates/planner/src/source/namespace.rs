@@ -29,6 +29,41 @@ pub(super) const NEW_DUMP: &str = "let the server write a new dump: \
 /// Commits that an ambiguous short id names in the message.
 const SHOWN: usize = 4;
 
+/// The format of embedded lakes: what a manifest that Millrace wrote says of itself, as `"millrace": {"format": 1}`.
+///
+/// * 1: the first.
+pub const LAKE_FORMAT: u32 = 1;
+
+/// The format of the embedded lake at `storage` whose manifest is `json`; `None` for a manifest that Millrace did not write.
+///
+/// # Errors
+/// [`Usage`](crate::ErrorKind::Usage) for a format that is not known here.
+pub fn own_format(storage: &Location, json: &[u8]) -> Result<Option<u32>> {
+    #[derive(serde::Deserialize)]
+    struct Manifest {
+        millrace: Option<Stamp>,
+    }
+    #[derive(serde::Deserialize)]
+    struct Stamp {
+        format: u32,
+    }
+    let stamp = serde_json::from_slice::<Manifest>(json).ok().and_then(|manifest| manifest.millrace);
+    match stamp {
+        Some(Stamp { format }) if format != LAKE_FORMAT => Err(newer_format(storage, format)),
+        stamp => Ok(stamp.map(|stamp| stamp.format)),
+    }
+}
+
+/// The error for an embedded lake of a format that is not known here.
+#[must_use]
+pub fn newer_format(storage: &Location, format: u32) -> Error {
+    Error::usage(format!(
+        "the lake at {storage} has format {format}; this is millrace {}, which knows format {LAKE_FORMAT}",
+        env!("CARGO_PKG_VERSION")
+    ))
+    .with_help("use the version that made the lake, or a newer one")
+}
+
 /// A storage namespace, read without a server.
 #[derive(Debug)]
 pub struct NamespaceSource {
@@ -60,7 +95,17 @@ impl NamespaceSource {
         };
         let manifest = RefsManifest::parse(&json, path.as_ref())
             .map_err(|e| Error::from(e).context(format!("the lake at {storage}")).with_help(NEW_DUMP))?;
-        Ok(Self::with_dump(storage, &files, manifest, Some(age)))
+        // Of an embedded lake the manifest is the truth itself, and never old.
+        let age = own_format(storage, &json)?.is_none().then_some(age);
+        Ok(Self::with_dump(storage, &files, manifest, age))
+    }
+
+    /// The lake at `storage`, with the refs that `manifest` names.
+    ///
+    /// # Errors
+    /// Settings that name no usable store.
+    pub fn with_manifest(storage: &Location, stores: &dyn Stores, manifest: RefsManifest) -> Result<Self> {
+        Ok(Self::with_dump(storage, &stores.metadata(storage)?, manifest, None))
     }
 
     /// The lake at `storage`, with the refs of the dump whose JSON `file` holds: a URL or a path.

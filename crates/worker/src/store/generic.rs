@@ -250,8 +250,12 @@ impl Store for GenericStore {
             .try_filter_map(move |meta| {
                 let found = meta.location.as_ref();
                 let key = found.starts_with(&full).then(|| found.strip_prefix(&self.prefix)).flatten();
-                let listed =
-                    key.map(|key| Listed { key: key.to_owned(), size: meta.size, etag: meta.e_tag.as_deref().map(unquoted) });
+                let listed = key.map(|key| Listed {
+                    key: key.to_owned(),
+                    size: meta.size,
+                    etag: meta.e_tag.as_deref().map(unquoted),
+                    modified: Some(meta.last_modified.into()),
+                });
                 futures::future::ready(Ok(listed))
             })
             .boxed()

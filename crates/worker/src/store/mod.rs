@@ -20,6 +20,7 @@ pub mod settings;
 
 use std::fmt::Debug;
 use std::ops::Range;
+use std::time::SystemTime;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -256,6 +257,8 @@ pub struct Listed {
     pub size: u64,
     /// Where a listing shows it, without quotes.
     pub etag: Option<String>,
+    /// When it was written, where a listing shows it.
+    pub modified: Option<SystemTime>,
 }
 
 /// One location that objects are read from or written to. Keys are relative to the location and raw.

@@ -227,7 +227,8 @@ impl S3Store {
             let key = if encoded { decode_listed(&key) } else { key };
             let key = key.strip_prefix(&self.prefix)?.to_owned();
             let size = u64::try_from(object.size.unwrap_or_default()).unwrap_or_default();
-            Some(Ok(Listed { key, size, etag: object.e_tag.as_deref().map(unquoted) }))
+            let modified = object.last_modified.and_then(|at| at.try_into().ok());
+            Some(Ok(Listed { key, size, etag: object.e_tag.as_deref().map(unquoted), modified }))
         });
         let next = page.next_continuation_token.filter(|_| page.is_truncated == Some(true));
         Ok((listed.collect(), next))

@@ -1,6 +1,7 @@
 //! Listing: a walk that follows no link and enters only what the prefix names.
 
 use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{AtFlags, Dir, FileType, statat};
 use tokio::sync::mpsc::Sender;
@@ -61,7 +62,8 @@ fn read(
             FileType::Directory => folders.push(key),
             FileType::RegularFile => {
                 let size = u64::try_from(found_there.st_size).unwrap_or_default();
-                if found.blocking_send(Ok(Listed { key, size, etag: None })).is_err() {
+                let listed = Listed { key, size, etag: None, modified: modified(found_there.st_mtime, found_there.st_mtime_nsec) };
+                if found.blocking_send(Ok(listed)).is_err() {
                     return Ok(false);
                 }
             }
@@ -69,4 +71,12 @@ fn read(
         }
     }
     Ok(true)
+}
+
+/// The moment that a file's status tells; `None` where no clock can show it.
+fn modified(seconds: impl TryInto<i64>, nanos: impl TryInto<u64>) -> Option<SystemTime> {
+    let (seconds, nanos) = (seconds.try_into().ok()?, Duration::from_nanos(nanos.try_into().ok()?));
+    let whole = Duration::from_secs(i64::unsigned_abs(seconds));
+    let at = if seconds < 0 { UNIX_EPOCH.checked_sub(whole) } else { UNIX_EPOCH.checked_add(whole) };
+    at?.checked_add(nanos)
 }

@@ -1,0 +1,143 @@
+//! The shards' files: written by a thread of their own, so that encoding and hashing go on beside planning.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufReader, BufWriter, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use datafusion::arrow::array::{Array, AsArray, RecordBatch};
+use datafusion::arrow::datatypes::Int64Type;
+use datafusion::parquet::arrow::ArrowWriter;
+use datafusion::parquet::basic::Encoding;
+use datafusion::parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder};
+use datafusion::parquet::schema::types::ColumnPath;
+use sha2::{Digest, Sha256};
+use tokio::sync::mpsc;
+
+use super::contents::{Shard, Step};
+use super::row::{Action, ROW_SCHEMA};
+use super::shard::shard_limit;
+use super::write::StepKey;
+use crate::error::{Error, Result};
+
+/// Columns whose values are nearly all different: a dictionary of them would be built and thrown away.
+const UNIQUE: [&str; 5] = ["key", "path", "source", "etag", "identity"];
+
+/// Writes batches to the files of their steps until the sender is gone; the steps with their shards.
+pub(super) fn write_all(root: &Path, mut batches: mpsc::Receiver<(StepKey, RecordBatch)>) -> Result<BTreeMap<StepKey, Step>> {
+    let mut steps: BTreeMap<StepKey, StepFiles> = BTreeMap::new();
+    while let Some((key, batch)) = batches.blocking_recv() {
+        let step = match steps.entry(key) {
+            std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
+            std::collections::btree_map::Entry::Vacant(entry) => entry.insert(StepFiles::new(root, key)?),
+        };
+        step.append(&batch)?;
+    }
+    steps.into_iter().map(|(key, step)| Ok((key, Step { action: key.action, shards: step.finish()? }))).collect()
+}
+
+/// The files of one step.
+#[derive(Debug)]
+struct StepFiles {
+    root: PathBuf,
+    key: StepKey,
+    open: Option<(String, ArrowWriter<BufWriter<File>>)>,
+    /// Rows and payload bytes of the open shard, and of the step.
+    shard: (u64, u64),
+    step: (u64, u64),
+    shards: Vec<Shard>,
+}
+
+impl StepFiles {
+    fn new(root: &Path, key: StepKey) -> Result<Self> {
+        let folder = root.join(format!("round-{}", key.round));
+        std::fs::create_dir_all(&folder).map_err(|e| io_error(&folder, &e))?;
+        Ok(Self { root: root.to_owned(), key, open: None, shard: (0, 0), step: (0, 0), shards: vec![] })
+    }
+
+    /// Writes a batch, cut where a shard is full.
+    fn append(&mut self, batch: &RecordBatch) -> Result<()> {
+        let sizes = batch.column_by_name("size").map(AsArray::as_primitive::<Int64Type>);
+        let payload = |i: usize| match sizes {
+            Some(sizes) if self.key.action == Action::Copy && sizes.is_valid(i) => sizes.value(i).unsigned_abs(),
+            _ => 0,
+        };
+        let payloads: Vec<u64> = (0..batch.num_rows()).map(payload).collect();
+        let mut from = 0;
+        for (i, bytes) in payloads.iter().enumerate() {
+            self.shard = (self.shard.0 + 1, self.shard.1 + bytes);
+            self.step = (self.step.0 + 1, self.step.1 + bytes);
+            if shard_limit(self.shard.0, self.shard.1, self.step.0, self.step.1) {
+                self.write(&batch.slice(from, i + 1 - from))?;
+                self.close()?;
+                from = i + 1;
+            }
+        }
+        self.write(&batch.slice(from, batch.num_rows() - from))
+    }
+
+    fn write(&mut self, rows: &RecordBatch) -> Result<()> {
+        if rows.num_rows() == 0 {
+            return Ok(());
+        }
+        let (name, writer) = match &mut self.open {
+            Some(open) => open,
+            None => self.open.insert(self.create()?),
+        };
+        writer.write(rows).map_err(|e| Error::unreachable(format!("the plan's {name} cannot be written: {e}")))
+    }
+
+    fn create(&self) -> Result<(String, ArrowWriter<BufWriter<File>>)> {
+        let name = format!("round-{}/{}-{:05}.parquet", self.key.round, self.key.label(), self.shards.len());
+        let path = self.root.join(&name);
+        let file = File::create(&path).map_err(|e| io_error(&path, &e))?;
+        let writer = ArrowWriter::try_new(BufWriter::new(file), Arc::clone(&ROW_SCHEMA), Some(properties()));
+        Ok((name, writer.map_err(|e| Error::bug(format!("plan shard: {e}")))?))
+    }
+
+    fn close(&mut self) -> Result<()> {
+        let Some((file, writer)) = self.open.take() else { return Ok(()) };
+        let path = self.root.join(&file);
+        let failed = |e: &dyn std::fmt::Display| Error::unreachable(format!("the plan's {file} cannot be written: {e}"));
+        let inner = writer.into_inner().map_err(|e| failed(&e))?;
+        inner.into_inner().map_err(|e| failed(&e))?;
+        let (file_bytes, sha256) = digest(&path)?;
+        let (rows, bytes) = std::mem::take(&mut self.shard);
+        self.shards.push(Shard { file, rows, bytes, file_bytes, sha256 });
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<Vec<Shard>> {
+        self.close()?;
+        Ok(self.shards)
+    }
+}
+
+fn properties() -> WriterProperties {
+    let plain = |builder: WriterPropertiesBuilder, name: &&str| {
+        let column = ColumnPath::from(*name);
+        builder.set_column_dictionary_enabled(column.clone(), false).set_column_encoding(column, Encoding::PLAIN)
+    };
+    let builder = WriterProperties::builder().set_statistics_enabled(EnabledStatistics::None);
+    UNIQUE.iter().fold(builder, plain).build()
+}
+
+/// Length and SHA-256 (hex) of a file.
+pub(super) fn digest(path: &Path) -> Result<(u64, String)> {
+    let mut file = BufReader::new(File::open(path).map_err(|e| io_error(path, &e))?);
+    let (mut hash, mut buffer, mut total) = (Sha256::new(), vec![0; 64 << 10], 0);
+    loop {
+        let n = file.read(&mut buffer).map_err(|e| io_error(path, &e))?;
+        if n == 0 {
+            return Ok((total, hex::encode(hash.finalize())));
+        }
+        hash.update(&buffer[..n]);
+        total += n as u64;
+    }
+}
+
+fn io_error(path: &Path, error: &std::io::Error) -> Error {
+    Error::unreachable(format!("{}: {error}", path.display()))
+        .with_help("plans are first written to a temporary folder (TMPDIR); it needs room and permission")
+}

@@ -1,0 +1,183 @@
+//! What of a lake is exported: committed objects only, imported ones as well, each under its own metadata.
+
+use std::{collections::BTreeMap, fs};
+
+use millrace_tests::{
+    lakefs::FakeLakefs,
+    run::Millrace,
+    s3::Object,
+    tree::{Bodies, md5_hex},
+};
+use serde_json::Value;
+
+use super::{BUCKET, PREFIX, Place, Stage, Tree};
+
+/// What an export of `imported` must hold when it takes what is there now.
+fn as_it_is_now(stage: &Stage, label: &str) -> Tree {
+    let bodies = Bodies::of(&stage.lake);
+    let body = |object: &_| bodies.body(object).or_else(|| bodies.source(object).map(|source| source.body()));
+    stage.lake.objects(label).into_iter().map(|object| (object.path.clone(), body(&object).unwrap())).collect()
+}
+
+/// The objects of `import-1` that were overwritten at their source since.
+fn drifted(stage: &Stage) -> Vec<String> {
+    let bodies = Bodies::of(&stage.lake);
+    let objects = stage.lake.objects("import-1").into_iter();
+    objects.filter(|object| bodies.source(object).is_some() && bodies.body(object).is_none()).map(|object| object.path).collect()
+}
+
+#[test]
+fn an_uncommitted_object_is_not_exported() {
+    let stage = Stage::s3("orders");
+    let lakefs = FakeLakefs::start(&stage.lake);
+    let uncommitted = stage.server.snapshot();
+    let uncommitted: Vec<_> = uncommitted
+        .keys("lake", "orders/data/")
+        .filter(|key| &uncommitted.get("lake", key).unwrap().bytes()[..] == b"uncommitted")
+        .collect();
+    assert_eq!(uncommitted.len(), 1, "the lake has one");
+    for source in ["lakefs://orders/main".to_owned(), stage.source_at("main")] {
+        stage.server.clear_log();
+        let export = stage.millrace("export").lakefs(&lakefs).args([&source, &stage.place("main")]).arg("--force");
+        let report = export.run().expect_code(0).json();
+        assert_eq!(report["commit"], stage.lake.commit("head").id.as_str());
+        assert_eq!(millrace_tests::tree::data_only(stage.tree_of("main")), stage.expected("head"));
+        assert_eq!(stage.server.log().for_prefix("lake", uncommitted[0]).len(), 0);
+    }
+}
+
+#[test]
+fn imported_objects_are_exported_with_odd_source_keys_and_multipart_etags() {
+    for from in [Place::Folder, Place::Bucket] {
+        let stage = Stage::new("imported", from, Place::Bucket);
+        let report = stage.exported("head", &[]);
+        assert_eq!((&report["copied"], &report["failed"]), (&150.into(), &0.into()));
+        assert_eq!(stage.data(), stage.expected("head"));
+        for object in stage.lake.objects("head") {
+            let stored = stage.server.get(BUCKET, &format!("{PREFIX}{}", object.path)).unwrap();
+            assert_eq!((&stored.content_type, &stored.metadata), (&object.content_type, &object.metadata), "{}", object.path);
+        }
+        stage.assert_success("head");
+    }
+}
+
+#[test]
+fn imported_objects_are_exported_to_folders() {
+    let stage = Stage::new("imported", Place::Bucket, Place::Folder);
+    let refused = stage.export("head", &[]).expect_code(3).json();
+    let message = refused["error"]["message"].as_str().unwrap();
+    assert!(message.contains("`odd/a//b.txt`") && message.contains("`odd/dir/`"), "{message}");
+    assert!(stage.tree().is_empty(), "nothing was written");
+    stage.exported("head", &["--exclude", "odd/a//b.txt", "--exclude", "odd/dir/"]);
+    let mut expected = stage.expected("head");
+    expected.retain(|key, _| key != "odd/a//b.txt" && key != "odd/dir/");
+    assert_eq!(stage.data(), expected);
+}
+
+#[test]
+fn an_object_that_was_overwritten_at_its_source_fails_by_name() {
+    let stage = Stage::s3("imported");
+    let drifted = drifted(&stage);
+    assert!(!drifted.is_empty());
+    let report = stage.export("import-1", &[]).expect_code(1).json();
+    let objects = stage.lake.objects("import-1").len();
+    assert_eq!((&report["failed"], &report["copied"]), (&drifted.len().into(), &(objects - drifted.len()).into()));
+    let failures = report["failures"].as_array().unwrap();
+    let mut named: Vec<_> = failures.iter().map(|failure| failure["key"].as_str().unwrap().to_owned()).collect();
+    named.sort();
+    assert_eq!(named, drifted);
+    for failure in failures {
+        let error = failure["error"].as_str().unwrap();
+        assert!(error.contains("was overwritten since the commit"), "{error}");
+        assert!(failure["source"].as_str().unwrap().starts_with("s3://raw/imported/"), "{failure}");
+    }
+    let mut expected = as_it_is_now(&stage, "import-1");
+    expected.retain(|key, _| !drifted.contains(key));
+    assert_eq!(stage.data(), expected, "everything else is there");
+}
+
+#[test]
+fn on_request_what_is_at_the_source_now_is_taken_and_the_receipt_says_so() {
+    let stage = Stage::s3("imported");
+    let drifted = drifted(&stage);
+    stage.exported("import-1", &["--on-drift", "take"]);
+    assert_eq!(stage.data(), as_it_is_now(&stage, "import-1"));
+    let query = "SELECT key, etag, stored_etag, proof FROM receipts";
+    let outcome = stage.millrace("sql").args([&stage.destination(), query]).run().expect_code(0);
+    let rows: BTreeMap<_, _> =
+        outcome.json_lines().into_iter().map(|row| (row["key"].as_str().unwrap().to_owned(), row)).collect();
+    for (key, row) in &rows {
+        let taken = drifted.contains(key);
+        let says_so = row["proof"] == "drifted";
+        assert_eq!(says_so, taken, "{row}");
+        if taken {
+            let now = stage.server.get(BUCKET, &format!("{PREFIX}{key}")).unwrap();
+            assert_eq!((&row["stored_etag"], &md5_hex(&now.bytes())), (&Value::from(now.etag.as_str()), &now.etag));
+            assert_ne!(row["etag"], row["stored_etag"]);
+        }
+    }
+    assert_eq!(rows.len(), stage.lake.objects("import-1").len());
+}
+
+#[test]
+fn an_import_is_exported_over_the_commit_before_it_and_back() {
+    let stage = Stage::s3("imported");
+    stage.exported("native", &[]);
+    assert_eq!(stage.data(), stage.expected("native"));
+    for label in ["import-2", "import-foo", "head", "native"] {
+        stage.exported(label, &["--force"]);
+        assert_eq!(stage.data(), stage.expected(label), "{label}");
+    }
+}
+
+#[test]
+fn objects_uploaded_through_the_gateway_arrive_under_their_own_metadata() {
+    for from in [Place::Folder, Place::Bucket] {
+        let stage = Stage::new("gateway", from, Place::Bucket);
+        stage.exported("through-the-gateway", &[]);
+        assert_eq!(stage.data(), stage.expected("through-the-gateway"));
+        let metadata = |key: &str| stage.server.get(BUCKET, &format!("{PREFIX}{key}")).unwrap().metadata.clone();
+        let pairs = |pairs: &[(&str, &str)]| pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        assert_eq!(metadata("one-part.bin"), pairs(&[("parts", "1")]));
+        assert_eq!(metadata("two-parts.bin"), pairs(&[("parts", "2")]));
+        assert_eq!(metadata("single.txt"), pairs(&[("n", "1"), ("owner", "Crm")]));
+        let types = ["one-part.bin", "single.txt"].map(|key| stage.server.get(BUCKET, &format!("{PREFIX}{key}")).unwrap());
+        let types = types.map(|object| object.content_type.clone().unwrap());
+        assert_eq!(types, ["application/x-parts", "text/plain"]);
+    }
+}
+
+#[test]
+fn between_buckets_objects_uploaded_in_parts_are_copied_by_the_store_after_one_look() {
+    let stage = Stage::s3("gateway");
+    let report = stage.exported("through-the-gateway", &[]);
+    let log = stage.server.log().for_prefix("lake", "gateway/data/");
+    // The two uploads in parts have another etag in the store than in the commit: a refused pin, a look, and a copy.
+    let counts: Vec<_> = log.counts().into_iter().collect();
+    assert_eq!(counts, [("CopyObject".to_owned(), 5), ("HeadObject".to_owned(), 2)], "{log}");
+    assert_eq!(log.of("CopyObject").writes().len(), 3);
+    assert_eq!(report["requests"]["data"], 7);
+    let etags: Vec<_> = stage.server.snapshot().keys(BUCKET, PREFIX).filter(|key| key.ends_with(".bin")).map(str::to_owned).collect();
+    assert_eq!(etags.len(), 2);
+}
+
+#[test]
+fn an_object_of_another_size_is_not_taken_for_the_committed_one() {
+    let stage = Stage::s3("gateway");
+    let (bucket, key) = stage.source_object("through-the-gateway", "two-parts.bin");
+    stage.server.put_object(&bucket, &key, Object::new("shorter").with_etag("04bd412adf17ddfa6ff3c63374f841c8-2"));
+    let report = stage.export("through-the-gateway", &[]).expect_code(1).json();
+    assert_eq!(report["failures"][0]["key"], "two-parts.bin");
+    assert_eq!(stage.data().into_keys().collect::<Vec<_>>(), ["one-part.bin", "single.txt"]);
+}
+
+#[test]
+fn a_plain_path_is_a_destination_as_well() {
+    let stage = Stage::new("orders", Place::Folder, Place::Folder);
+    let folder = tempfile::tempdir().unwrap();
+    let export = Millrace::new().current_dir(folder.path()).args(["export", &stage.source("load"), "here/and there"]);
+    export.run().expect_code(0);
+    let tree = millrace_tests::tree::folder_tree(&folder.path().join("here/and there"));
+    assert_eq!(millrace_tests::tree::data_only(tree), stage.expected("load"));
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+}
