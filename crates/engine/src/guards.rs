@@ -19,8 +19,9 @@ pub fn check_deletes(plan: &PlanFile, there: u64, guards: &Guards) -> Result<()>
     }
     let at = &plan.destination;
     if plan.summary.objects == 0 && there > 0 && guards.max_delete == MaxDelete::default() {
+        let nothing = if plan.view.selection.is_all() { "is empty" } else { "has nothing that is selected" };
         return Err(Error::guard(format!(
-            "commit {} is empty and {at} holds {there} objects: all would be deleted",
+            "commit {} {nothing}, and {at} holds {there} objects: all would be deleted",
             plan.commit
         ))
         .with_help("use --max-delete 100% or --force if that is meant"));

@@ -53,14 +53,13 @@ pub async fn list(destination: &Destination) -> Result<Vec<String>> {
     Ok(found.into_iter().map(|l| l.key).filter(|k| is_status_marker(k)).collect())
 }
 
-/// Before the first change: no SUCCESS speaks for the destination any more.
+/// Before the first change: no SUCCESS speaks for the destination any more. `keep` leaves those of other commits as history.
 ///
 /// # Errors
 /// The store's.
-pub async fn success_off(destination: &Destination, names: &MarkerNames, base: Option<&str>, keep: bool) -> Result<()> {
+pub async fn success_off(destination: &Destination, names: &MarkerNames, keep: bool) -> Result<()> {
     for key in list(destination).await? {
-        let speaks = key.ends_with("_SUCCESS") && (!keep || key == names.success || base == Some(key.as_str()));
-        if speaks {
+        if key.ends_with("_SUCCESS") && (!keep || key == names.success) {
             destination.delete(&key).await?;
         }
     }
@@ -112,7 +111,8 @@ pub fn failure_text(report: &RunReport, failures: &[Failure]) -> String {
         format!("{} {}{source}: {}", f.action, f.key.escape_debug(), f.error.replace('\n', " "))
     };
     let cut = (report.failed > failures.len() as u64).then(|| format!("the first {} of them:", failures.len()));
-    let lines: Vec<String> = std::iter::once(format!("{} operations failed", report.failed))
+    let operations = if report.failed == 1 { "operation" } else { "operations" };
+    let lines: Vec<String> = std::iter::once(format!("{} failed {operations}", report.failed))
         .chain(cut)
         .chain(failures.iter().map(line))
         .chain(report.error.iter().map(|e| e.message.clone()))

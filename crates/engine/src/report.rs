@@ -62,6 +62,9 @@ pub struct RangeCounts {
     pub opened: u64,
     /// Markers looked up by index and one block.
     pub looked_up: u64,
+    /// Bytes of the lake's metadata that were read.
+    #[serde(default)]
+    pub bytes: u64,
 }
 
 /// Requests sent to the destination and the source's data store.
@@ -202,7 +205,12 @@ impl RunReport {
         self.commit = Some(plan.commit.clone());
         self.base = plan.base.as_ref().map(|b| b.commit.clone());
         self.unchanged = summary.unchanged;
-        self.ranges = RangeCounts { total: summary.ranges_total, opened: summary.ranges_opened, looked_up: summary.looked_up };
+        self.ranges = RangeCounts {
+            total: summary.ranges_total,
+            opened: summary.ranges_opened,
+            looked_up: summary.looked_up,
+            bytes: summary.metadata_bytes,
+        };
         self.notes.clone_from(&plan.notes);
     }
 

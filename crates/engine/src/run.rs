@@ -54,7 +54,6 @@ impl Run<'_> {
         let files = self.destination.metadata(&format!("{runs}/plan"))?;
         upload_plan(self.folder, self.plan, &files).await?;
         self.record(report).await?;
-        let before = head.file.clone();
         head.change(self.destination, |h| {
             if !h.unfinished.contains(&self.plan.run) {
                 h.unfinished.push(self.plan.run.clone());
@@ -62,8 +61,7 @@ impl Run<'_> {
             h.marker = None;
         })
         .await?;
-        let base = before.current.as_ref().map(|c| c.success.as_str());
-        marker::success_off(self.destination, &names, base, self.markers.keep_success).await?;
+        marker::success_off(self.destination, &names, self.markers.keep_success).await?;
         let mut executed = Executed::default();
         let worked = self.work(&mut executed, progress).await;
         tell(report, &executed);

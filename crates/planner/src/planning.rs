@@ -179,6 +179,7 @@ fn summarise(rounds: &[Round], objects: u64, request: &PlanRequest<'_>, total: u
         ranges_total: total,
         ranges_opened: counts.1.ranges_opened - counts.0.ranges_opened,
         looked_up: counts.1.looked_up - counts.0.looked_up,
+        metadata_bytes: counts.1.bytes_read - counts.0.bytes_read,
     }
 }
 

@@ -21,7 +21,7 @@ pub(crate) fn report(state: State) -> RunReport {
         retracted: 2,
         unchanged: Some(900),
         bytes: 1_258_291,
-        ranges: RangeCounts { total: 31, opened: 2, looked_up: 3 },
+        ranges: RangeCounts { total: 31, opened: 2, looked_up: 3, bytes: 81_920 },
         requests: RequestCounts { data: 43, control: 21 },
         elapsed_ms: 1234,
         plan_ms: 12,

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use datafusion::arrow::array::{
-    ArrayBuilder, ArrayRef, BinaryBuilder, Int32Array, Int64Builder, MapArray, MapBuilder, MapFieldNames, RecordBatch, StringArray,
-    StringBuilder, TimestampMicrosecondBuilder,
+    ArrayBuilder, ArrayRef, BinaryBuilder, Int32Array, Int64Builder, MapArray, MapBuilder, MapFieldNames, RecordBatch,
+    StringArray, StringBuilder, TimestampMicrosecondBuilder,
 };
 
 use super::row::{Metadata, ROW_SCHEMA, Row};

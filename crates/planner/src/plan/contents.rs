@@ -89,6 +89,9 @@ pub struct PlanSummary {
     pub ranges_opened: u64,
     /// Markers looked up by an index and one block.
     pub looked_up: u64,
+    /// Bytes of the lake's metadata read while planning.
+    #[serde(default)]
+    pub metadata_bytes: u64,
 }
 
 /// The commit that the destination is believed to hold.

@@ -43,20 +43,23 @@ fn rows_of(batch: &DiffBatch, part: &Part, round: i32, rows: Vec<u32>, reasons: 
     };
     let right = batch.right.batch().columns();
     let paths = pick(&(Arc::new(batch.paths.clone()) as ArrayRef))?;
-    RecordBatch::try_new(Arc::clone(&ROW_SCHEMA), vec![
-        Arc::new(Int32Array::from(vec![round; count])),
-        Arc::new(StringArray::from(vec![Action::Copy.as_str(); count])),
-        keys(&paths, part)?,
-        paths,
-        pick(&right[6])?,
-        pick(&right[1])?,
-        pick(&right[2])?,
-        pick(&right[4])?,
-        bare_metadata(&pick(&right[5])?)?,
-        pick(&right[3])?,
-        pick(&right[7])?,
-        Arc::new(StringArray::from(reasons)),
-    ])
+    RecordBatch::try_new(
+        Arc::clone(&ROW_SCHEMA),
+        vec![
+            Arc::new(Int32Array::from(vec![round; count])),
+            Arc::new(StringArray::from(vec![Action::Copy.as_str(); count])),
+            keys(&paths, part)?,
+            paths,
+            pick(&right[6])?,
+            pick(&right[1])?,
+            pick(&right[2])?,
+            pick(&right[4])?,
+            bare_metadata(&pick(&right[5])?)?,
+            pick(&right[3])?,
+            pick(&right[7])?,
+            Arc::new(StringArray::from(reasons)),
+        ],
+    )
     .map_err(broken)
 }
 

@@ -24,6 +24,9 @@ use crate::store::{
 /// Streams are tried again as a whole when they break off; the requests in them have their own tries.
 const STREAM_TRIES: u32 = 2;
 
+/// The proof of a copy of something else than what was committed ([`OnDrift::Take`]).
+const DRIFTED: &str = "drifted";
+
 /// Does rows at one destination.
 #[derive(Debug)]
 pub(super) struct Copier {
@@ -96,14 +99,17 @@ impl Copier {
         let Some(head) = source.store.head(&source.key).await? else {
             return Err(StoreError::new(FailureKind::NotFound, "missing"));
         };
-        if !entry.is_still(&head) && self.spec.on_drift == OnDrift::Fail {
+        let is_still = entry.is_still(&head);
+        if !is_still && self.spec.on_drift == OnDrift::Fail {
             return Err(changed(entry, source, &head, &error));
         }
         let again = Reading { source, pin: head.etag.as_deref(), size: head.size };
-        self.read(row, &Entry { size: Some(head.size), ..*entry }, &again).await.map_err(|error| match error.kind {
+        let end = self.read(row, &Entry { size: Some(head.size), ..*entry }, &again).await;
+        let done = end.map_err(|error| match error.kind {
             FailureKind::Precondition => changed(entry, source, &head, &error),
             _ => error,
-        })
+        })?;
+        Ok(if is_still { done } else { Done { proof: Some(DRIFTED), ..done } })
     }
 
     /// Copies by the best route.
