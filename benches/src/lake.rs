@@ -125,7 +125,7 @@ impl Record {
         let written = match (index, file) {
             (0, _) => write!(self.key, "_SUCCESS"),
             (_, 1) => write!(self.key, "tables/t{:05}/part={:05}/_SUCCESS", partition / TABLE, partition % TABLE),
-            (_, 0) => write!(self.key, "tables/t{:05}/part={:05}/", partition / TABLE, partition % TABLE).and(write!(self.key, "AAAA-first.parquet")),
+            (_, 0) => write!(self.key, "tables/t{:05}/part={:05}/AAAA-first.parquet", partition / TABLE, partition % TABLE),
             _ => write!(self.key, "tables/t{:05}/part={:05}/part-{file:05}.parquet", partition / TABLE, partition % TABLE),
         };
         debug_assert!(written.is_ok());

@@ -1,7 +1,10 @@
 //! End-to-end tests: one binary, since each links much.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+mod bad_input;
 mod bed;
 mod export;
+mod lake;
 mod look;
+mod made;
 mod sdk;

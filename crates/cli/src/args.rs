@@ -3,6 +3,7 @@
 //! The options of `docs/reference.md` are grouped as they are there: selection, rounds, markers, guards, run, global.
 
 mod export;
+mod lake;
 mod look;
 #[cfg(test)]
 mod tests;
@@ -14,6 +15,7 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use export::{ApplyArgs, ExportArgs, PlanArgs, SelectionArgs, SparkArgs};
+pub(crate) use lake::{LakeArgs, LakeCommand, LakeCommitArgs, LakeInitArgs, LakeMergeArgs, LakeRefArgs, StrategyArg, WordsArgs};
 pub(crate) use look::{CatArgs, CompletionsArgs, DiffArgs, LogArgs, LsArgs, RefsArgs, RunsArgs, SqlArgs};
 
 /// Everything that was typed.
@@ -72,6 +74,8 @@ pub(crate) enum Command {
     Cat(CatArgs),
     /// Ask lakes, plans and destinations in SQL
     Sql(SqlArgs),
+    /// Make and write a lake without a server
+    Lake(LakeArgs),
     /// Write a shell's completion script
     Completions(CompletionsArgs),
 }

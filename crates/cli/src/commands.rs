@@ -5,6 +5,7 @@ mod cat;
 mod completions;
 mod diff;
 mod export;
+mod lake;
 mod log;
 mod ls;
 mod plan;
@@ -80,6 +81,7 @@ async fn look(context: &Context, command: Command) -> Outcome {
         Command::Refs(args) => refs::run(context, &args).await,
         Command::Cat(args) => cat::run(context, &args).await,
         Command::Sql(args) => sql::run(context, &args).await,
+        Command::Lake(args) => lake::run(context, &args).await,
         Command::Completions(args) => completions::run(&args),
         Command::Export(_) | Command::Apply(_) => Err(Error::bug("a run was started as a look").into()),
     }

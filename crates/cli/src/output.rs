@@ -4,6 +4,7 @@
 //! out again where they are not wanted (`NO_COLOR`, `CLICOLOR`, no terminal).
 
 pub(crate) mod json;
+pub(crate) mod lake;
 pub(crate) mod listing;
 pub(crate) mod progress;
 #[cfg(test)]

@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 
 use futures::TryStreamExt;
+use planner::guard::is_reserved;
 use planner::plan::{PLAN_FILE, PlanBase, PlanFile, read_plan};
 use planner::round::is_marker;
 use planner::source::{Commit, CommitSource, history};
@@ -200,7 +201,6 @@ async fn found(destination: &Destination, force: bool, base: &mut Base) -> Resul
             Ok(Some(one)) => one,
             Ok(None) => return Ok(()),
             Err(e) if e.kind == FailureKind::NotFound => return Ok(()),
-            Err(e) if e.kind == FailureKind::NoBucket && rules.file_system => return Ok(()),
             Err(e) => return Err(destination.failed(e, "it cannot be listed")),
         };
         if !force && one.key.ends_with(&format!("/{HEAD_KEY}")) {
@@ -211,7 +211,11 @@ async fn found(destination: &Destination, force: bool, base: &mut Base) -> Resul
         if is_marker(&one.key) {
             base.listed.insert(one.key.clone());
         }
-        if rules.file_system && !one.key.starts_with(OWN_FOLDER) {
+        if rules.file_system && one.key == OWN_FOLDER {
+            return Err(Error::guard(format!("{}{OWN_FOLDER} is a file, and Millrace's own folder must be there", destination.location()))
+                .with_help("choose another destination, or move the file away"));
+        }
+        if rules.file_system && !is_reserved(&one.key) {
             base.in_the_way.insert(one.key);
         }
     }

@@ -72,7 +72,6 @@ impl Destination {
     pub async fn get(&self, key: &str) -> Result<Option<(Bytes, String)>> {
         match self.control.get_small(key).await {
             Ok(found) => Ok(found),
-            Err(error) if error.kind == FailureKind::NoBucket && self.is_local() => Ok(None),
             Err(error) => Err(self.failed(error, format!("{key} cannot be read"))),
         }
     }
@@ -124,9 +123,7 @@ impl Destination {
     pub async fn list(&self, prefix: &str) -> Result<Vec<Listed>> {
         match self.control.list(prefix).try_collect().await {
             Ok(found) => Ok(found),
-            Err(error) if error.kind == FailureKind::NotFound || (error.kind == FailureKind::NoBucket && self.is_local()) => {
-                Ok(Vec::new())
-            }
+            Err(error) if error.kind == FailureKind::NotFound => Ok(Vec::new()),
             Err(error) => Err(self.failed(error, format!("{prefix}* cannot be listed"))),
         }
     }
@@ -140,11 +137,6 @@ impl Destination {
             self.delete(&one.key).await?;
         }
         Ok(())
-    }
-
-    /// Folders come into being with their first file.
-    fn is_local(&self) -> bool {
-        matches!(self.location.scheme(), planner::Scheme::File | planner::Scheme::Memory | planner::Scheme::Local)
     }
 
     /// The error of the command for a failed request.

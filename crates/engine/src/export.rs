@@ -6,7 +6,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use planner::plan::{PlanFile, fetch_plan, upload_plan};
+use planner::overview::PlanOverview;
+use planner::plan::{PlanFile, fetch_plan, move_plan, upload_plan};
 use planner::{Error, ErrorKind, Location, Result, Stores};
 use tokio_util::sync::CancellationToken;
 use worker::Registry;
@@ -15,8 +16,8 @@ use crate::base;
 use crate::destination::Destination;
 use crate::guards::check_deletes;
 use crate::head::{Head, MarkerState};
-use crate::overview::{PlanOverview, overview};
-use crate::prepare::{Prepared, prepare, up_to_date, view};
+use crate::marker::MarkerNames;
+use crate::prepare::{Prepared, prepare, temporary, up_to_date, view};
 use crate::progress::Progress;
 use crate::report::{RequestCounts, RunReport, State};
 use crate::request::{ApplyRequest, ExportRequest, RunOptions};
@@ -46,6 +47,7 @@ async fn export_into(
     report: &mut RunReport,
     clock: &Clock<'_>,
 ) -> Result<()> {
+    MarkerNames::new(&request.markers, request.source.commit.name())?;
     let destination = Destination::open(registry, &request.destination)?;
     let mut head = Head::read(&destination).await?;
     if head.file.marker == Some(MarkerState::Pending) {
@@ -57,7 +59,8 @@ async fn export_into(
         nothing_to_do(&head, request, report);
         return finish_marker(&destination, &mut head, request.markers.keep_success).await;
     }
-    let prepared = prepare(registry, &destination, &head, request, &view, &report.run, progress).await?;
+    let folder = temporary()?;
+    let prepared = prepare(registry, &destination, &head, request, &view, &report.run, folder.path(), progress).await?;
     clock.planned(report);
     report.describe(&prepared.plan);
     let there = head.file.current.as_ref().map_or(0, |c| c.objects);
@@ -67,7 +70,7 @@ async fn export_into(
         registry,
         destination: &destination,
         plan: &prepared.plan,
-        folder: prepared.folder.path(),
+        folder: folder.path(),
         markers: &request.markers,
         options: &request.run,
         stop,
@@ -119,9 +122,15 @@ async fn plan_into(
     let destination = Destination::open(registry, &request.destination)?;
     let head = Head::read(&destination).await?;
     let view = view(request)?;
-    let Prepared { plan, folder } = prepare(registry, &destination, &head, request, &view, &report.run, progress).await?;
+    let folder = beside(into)?;
+    let prepared = prepare(registry, &destination, &head, request, &view, &report.run, folder.path(), progress).await?;
+    let Prepared { plan, overview } = prepared;
     clock.planned(report);
-    upload_plan(folder.path(), &plan, &registry.metadata(into)?).await?;
+    let placed = match into.file_path() {
+        Some(path) => move_plan(folder.path(), &plan, &path),
+        None => upload_plan(folder.path(), &plan, &registry.metadata(into)?).await,
+    };
+    placed.map_err(|e| e.context(into))?;
     report.planned(&plan);
     report.state = State::Planned;
     report.plan = Some(into.to_string());
@@ -129,7 +138,14 @@ async fn plan_into(
     if let Err(refusal) = check_deletes(&plan, there, &request.guards) {
         report.notes.push(format!("`apply` will refuse this plan: {refusal}"));
     }
-    overview(folder.path(), &plan).await
+    Ok(overview)
+}
+
+/// Where a plan is written before it is placed at `into`: on the same file system, where that is one.
+fn beside(into: &Location) -> Result<tempfile::TempDir> {
+    let Some(parent) = into.file_path().and_then(|path| path.parent().map(std::path::Path::to_owned)) else { return temporary() };
+    let made = std::fs::create_dir_all(&parent).and_then(|()| tempfile::Builder::new().prefix(".plan-").tempdir_in(&parent));
+    made.map_err(|e| Error::unreachable(format!("{into}: {e}")).with_help("give a folder that can be written with -o"))
 }
 
 /// Executes a plan that was made before, exactly.
@@ -162,6 +178,7 @@ async fn apply_into(
     report.source.clone_from(&plan.source);
     report.destination = plan.destination.to_string();
     report.describe(&plan);
+    MarkerNames::new(&request.markers, &plan.commit)?;
     let destination = Destination::open(registry, &plan.destination)?;
     let mut head = Head::read(&destination).await?;
     if applied(&head, &plan) {
@@ -176,7 +193,7 @@ async fn apply_into(
     }
     let there = head.file.current.as_ref().map_or(0, |c| c.objects);
     check_deletes(&plan, there, &request.guards)?;
-    let folder = tempfile::tempdir().map_err(|e| Error::unreachable(format!("no temporary folder can be made: {e}")))?;
+    let folder = temporary()?;
     fetch_plan(&files, &plan, folder.path()).await?;
     progress.planned(&plan.summary);
     let run = Run {

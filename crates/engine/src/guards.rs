@@ -8,6 +8,9 @@ use crate::request::{Guards, MaxDelete};
 /// From how many objects on the default share counts.
 const SMALL: u64 = 100;
 
+/// The share of what is there that may be deleted when nothing else is said, in percent.
+const DEFAULT_SHARE: f64 = 50.0;
+
 /// Refuses more deletes than are allowed at a destination that holds `there` objects, and an empty commit onto a full one.
 ///
 /// # Errors
@@ -18,7 +21,7 @@ pub fn check_deletes(plan: &PlanFile, there: u64, guards: &Guards) -> Result<()>
         return Ok(());
     }
     let at = &plan.destination;
-    if plan.summary.objects == 0 && there > 0 && guards.max_delete == MaxDelete::default() {
+    if plan.summary.objects == 0 && there > 0 && guards.max_delete.is_none() {
         let nothing = if plan.view.selection.is_all() { "is empty" } else { "has nothing that is selected" };
         return Err(Error::guard(format!(
             "commit {} {nothing}, and {at} holds {there} objects: all would be deleted",
@@ -27,9 +30,10 @@ pub fn check_deletes(plan: &PlanFile, there: u64, guards: &Guards) -> Result<()>
         .with_help("use --max-delete 100% or --force if that is meant"));
     }
     let allowed = match guards.max_delete {
-        MaxDelete::Count(n) => n,
-        MaxDelete::Percent(_) if there <= SMALL => return Ok(()),
-        MaxDelete::Percent(p) => share(there, p),
+        Some(MaxDelete::Count(n)) => n,
+        Some(MaxDelete::Percent(p)) => share(there, p),
+        None if there <= SMALL => return Ok(()),
+        None => share(there, DEFAULT_SHARE),
     };
     if deletes <= allowed {
         return Ok(());
@@ -71,9 +75,10 @@ mod tests {
 
     #[test]
     fn limits_can_be_said() {
-        let with = |max_delete| Guards { max_delete, ..Guards::default() };
+        let with = |limit| Guards { max_delete: Some(limit), ..Guards::default() };
         assert!(refused(3, 9, 12, &with(MaxDelete::Count(2))) && !refused(3, 9, 12, &with(MaxDelete::Count(3))));
         assert!(refused(11, 89, 1000, &with(MaxDelete::Percent(1.0))));
+        assert!(refused(1, 5, 6, &with(MaxDelete::Percent(0.0))), "a limit that was said holds for small destinations too");
         assert!(!refused(1000, 0, 1000, &with(MaxDelete::Percent(100.0))));
     }
 }

@@ -12,8 +12,8 @@ pub mod destination;
 mod export;
 pub mod guards;
 pub mod head;
+pub mod lake;
 pub mod marker;
-mod overview;
 mod prepare;
 pub mod progress;
 pub mod receipt;
@@ -24,6 +24,6 @@ mod run;
 pub mod session;
 
 pub use export::{apply, export, history, plan};
-pub use overview::{DirectoryCounts, PlanOverview, PlannedRow};
+pub use planner::overview::{DirectoryCounts, PlanOverview, PlannedRow};
 pub use report::{RunReport, State};
 pub use request::{Adopt, ApplyRequest, ExportRequest, Guards, MarkerOptions, MaxDelete, RunOptions, Source};

@@ -36,7 +36,8 @@ impl MarkerNames {
         let name = |state: &str| options.template.replace("{commit}", commit).replace("{time}", &time).replace("{state}", state);
         let names = Self { success: name("SUCCESS"), failure: name("FAILURE") };
         let known = options.template.contains("{commit}") && options.template.contains("{state}");
-        if known && is_status_marker(&names.success) && is_status_marker(&names.failure) {
+        let filled = !names.success.contains(['{', '}']);
+        if known && filled && is_status_marker(&names.success) && is_status_marker(&names.failure) {
             return Ok(names);
         }
         Err(Error::usage(format!("the marker template `{}` does not name status markers", options.template))
@@ -73,15 +74,31 @@ pub async fn success_off(destination: &Destination, names: &MarkerNames, keep: b
 /// The store's.
 pub async fn finish(destination: &Destination, names: &MarkerNames, body: &str, keep: bool, written: bool) -> Result<()> {
     let there = list(destination).await?;
-    let stale = |key: &&String| **key != names.success && !(keep && key.ends_with("_SUCCESS"));
-    let rest: Vec<&String> = there.iter().filter(stale).collect();
-    if written && rest.is_empty() && there.contains(&names.success) {
+    let stale = stale(&there, &names.success, keep);
+    if written && stale.is_empty() && there.contains(&names.success) {
         return Ok(());
     }
-    for key in rest {
+    for key in stale {
         destination.delete(key).await?;
     }
     put(destination, &names.success, body.to_owned()).await
+}
+
+/// After a failure: FAILURE comes, then every other status marker goes.
+///
+/// # Errors
+/// The store's.
+pub async fn fail(destination: &Destination, names: &MarkerNames, body: String, keep: bool) -> Result<()> {
+    put(destination, &names.failure, body).await?;
+    for key in stale(&list(destination).await?, &names.failure, keep) {
+        destination.delete(key).await?;
+    }
+    Ok(())
+}
+
+/// The markers that do not say how things are. `keep`: SUCCESS of other commits stays as history.
+fn stale<'a>(there: &'a [String], name: &str, keep: bool) -> Vec<&'a String> {
+    there.iter().filter(|key| **key != name && !(keep && key.ends_with("_SUCCESS"))).collect()
 }
 
 /// Writes a status marker.

@@ -1,9 +1,11 @@
 //! Before a run: what is there, what is wanted, and the plan between the two. Nothing is written to the destination but what
 //! an earlier run left to be finished.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use chrono::Utc;
+use planner::overview::PlanOverview;
 use planner::plan::PlanFile;
 use planner::planning::{self, PlanRequest};
 use planner::source::CommitSource;
@@ -17,13 +19,13 @@ use crate::head::Head;
 use crate::progress::Progress;
 use crate::request::ExportRequest;
 
-/// A plan in a local folder that lives as long as this value.
+/// A plan whose shards are in a local folder.
 #[derive(Debug)]
 pub(crate) struct Prepared {
     /// Its table of contents.
     pub plan: PlanFile,
-    /// Its shards.
-    pub folder: TempDir,
+    /// The plan in brief.
+    pub overview: PlanOverview,
 }
 
 /// What the destination will be an export of.
@@ -60,7 +62,7 @@ pub(crate) fn up_to_date(head: &Head, request: &ExportRequest, view: &View) -> b
     !request.full && !claimed && base::is_current(head, &request.source.commit, view)
 }
 
-/// Plans the export.
+/// Plans the export into the local `folder`.
 ///
 /// # Errors
 /// Refusals of guards, and whatever cannot be read.
@@ -71,17 +73,11 @@ pub(crate) async fn prepare(
     request: &ExportRequest,
     view: &View,
     run: &str,
+    folder: &Path,
     progress: &dyn Progress,
 ) -> Result<Prepared> {
     lake_is_safe(registry.as_ref(), request)?;
     let Believed { base, claim, distrust, notes } = base::believed(destination, head, request, view).await?;
-    for note in request.source.lake.notes().into_iter().chain(age(request.source.lake.as_ref())) {
-        progress.note(&note);
-    }
-    let folder = tempfile::tempdir().map_err(|e| {
-        Error::unreachable(format!("no temporary folder can be made: {e}"))
-            .with_help("set TMPDIR to a folder with room and permission")
-    })?;
     let planning = PlanRequest {
         lake: Arc::clone(&request.source.lake),
         commit: &request.source.commit,
@@ -97,10 +93,25 @@ pub(crate) async fn prepare(
         claim,
         created: crate::clock::now(),
     };
-    let mut plan = planning::plan(planning, folder.path(), &|rows| progress.planning(rows)).await?;
+    let (mut plan, overview) = planning::plan(planning, folder, &|rows| progress.planning(rows)).await?;
     names_something(request, &plan)?;
-    plan.notes.splice(0..0, notes);
-    Ok(Prepared { plan, folder })
+    // The lake knows how it was read only after it was.
+    let lake = request.source.lake.as_ref();
+    let first: Vec<String> = lake.notes().into_iter().chain(age(lake)).chain(notes).collect();
+    first.iter().for_each(|note| progress.note(note));
+    plan.notes.splice(0..0, first);
+    Ok(Prepared { plan, overview })
+}
+
+/// A folder of this machine that lives as long as the value.
+///
+/// # Errors
+/// `Unreachable` where none can be made.
+pub(crate) fn temporary() -> Result<TempDir> {
+    tempfile::tempdir().map_err(|e| {
+        Error::unreachable(format!("no temporary folder can be made: {e}"))
+            .with_help("set TMPDIR to a folder with room and permission")
+    })
 }
 
 /// A prefix that the commit has nothing below of is a slip of the pen, not a wish for an empty destination.

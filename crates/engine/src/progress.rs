@@ -17,6 +17,8 @@ pub struct RoundProgress {
 pub trait Progress: Send + Sync {
     /// Something worth a line: what is waited for, which base was chosen, what is held back.
     fn note(&self, _text: &str) {}
+    /// Files of a folder that is being committed: how many of how many were dealt with, and the bytes that were copied.
+    fn copying(&self, _done: u64, _total: u64, _bytes: u64) {}
     /// Planning read on: rows planned so far.
     fn planning(&self, _rows: u64) {}
     /// The plan is made and is about to be executed.

@@ -13,6 +13,7 @@ use std::sync::{Arc, LazyLock};
 
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, StringArray};
 use datafusion::arrow::compute::filter_record_batch;
+use datafusion::arrow::compute::kernels::zip::zip;
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::parquet::arrow::ArrowWriter;
 use planner::entry::metadata_pairs;
@@ -61,9 +62,9 @@ pub struct Receipt {
     pub time: String,
 }
 
-/// Columns of `changes.parquet`: `key`, `path` (in the lake), `present` (false: removed), `identity`, `size`, `etag` (the
-/// entry's), `stored_etag` (the destination's), `checksum`, `proof`, `content_type`, `metadata_digest` (SHA-256 of the sorted
-/// pairs, hex), `source`.
+/// Columns of `changes.parquet`: `key`, `path` (in the lake), `present` (false: removed), `identity`, `size` (of what was
+/// written or removed), `etag` (the entry's), `stored_etag` (the destination's), `checksum`, `proof`, `content_type`,
+/// `metadata_digest` (SHA-256 of the sorted pairs, hex), `source`.
 pub static CHANGES_SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
     let text = |name: &str, nullable| Field::new(name, DataType::Utf8, nullable);
     Arc::new(Schema::new(vec![
@@ -176,6 +177,8 @@ fn column(batch: &RecordBatch, name: &str) -> Result<ArrayRef> {
 fn changes(batch: &RecordBatch) -> Result<RecordBatch> {
     let action = column(batch, "action")?;
     let present: BooleanArray = action.as_string::<i32>().iter().map(|a| Some(a == Some("copy"))).collect();
+    // An object that was overwritten at its source may have another size than its entry.
+    let sizes = zip(&present, &column(batch, "bytes")?, &column(batch, "size")?);
     let metadata = column(batch, "metadata")?;
     let metadata = metadata.as_map();
     let digests: StringArray =
@@ -188,7 +191,7 @@ fn changes(batch: &RecordBatch) -> Result<RecordBatch> {
             named("path")?,
             Arc::new(present),
             named("identity")?,
-            named("size")?,
+            sizes.map_err(|e| Error::bug(format!("receipt: {e}")))?,
             named("etag")?,
             named("stored_etag")?,
             named("checksum")?,

@@ -63,21 +63,15 @@ pub enum Adopt {
 pub enum MaxDelete {
     /// At most so many objects.
     Count(u64),
-    /// At most this share of what is there, in percent, once that is more than 100 objects.
+    /// At most this share of what is there, in percent.
     Percent(f64),
-}
-
-impl Default for MaxDelete {
-    fn default() -> Self {
-        Self::Percent(50.0)
-    }
 }
 
 /// What a run may do.
 #[derive(Debug, Clone, Default)]
 pub struct Guards {
-    /// More deletes than this are refused.
-    pub max_delete: MaxDelete,
+    /// More deletes than this are refused. `None`: half of what is there, once that is more than 100 objects, and never all.
+    pub max_delete: Option<MaxDelete>,
     /// `--force`: go on where a guard that can be overridden says no.
     pub force: bool,
     /// Another view at the destination.

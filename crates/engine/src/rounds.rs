@@ -12,9 +12,9 @@ use datafusion::physical_plan::execute_stream;
 use datafusion::prelude::SessionContext;
 use futures::StreamExt;
 use planner::plan::{Action, PlanFile, ROW_SCHEMA, Round, Step};
-use planner::{Error, Result};
+use planner::{Error, Location, Result};
 use tokio_util::sync::CancellationToken;
-use worker::Registry;
+use worker::{FailureKind, Registry};
 use worker::copy::{CopyExec, CopySpec};
 
 use crate::progress::{Progress, RoundProgress};
@@ -47,8 +47,25 @@ pub(crate) struct Executed {
     pub rounds: Vec<RoundReport>,
     /// The first failed rows, at most as many as a FAILURE marker lists.
     pub failures: Vec<Failure>,
+    /// Failed rows whose failure is not theirs: any other row would have met it at that store as well.
+    pub of_the_store: u64,
     /// All rows are done.
     pub complete: bool,
+}
+
+impl Executed {
+    /// Why nothing could be done in the round that failed, where that is so: no single object is to blame then.
+    pub(crate) fn out_of_reach(&self, destination: &Location) -> Option<Error> {
+        let round = self.rounds.iter().find(|round| round.failed > 0)?;
+        if round.copied + round.deleted > 0 || round.failed > self.of_the_store {
+            return None;
+        }
+        let first = self.failures.first()?;
+        let source = first.source.as_deref().and_then(|address| Location::parse(address).ok());
+        let source = source.map(|at| format!(" and {}", Location::new(at.scheme(), at.bucket(), ""))).unwrap_or_default();
+        let error = Error::unreachable(format!("nothing could be done in the round `{}`: {}", round.name, first.error));
+        Some(error.with_help(format!("check the credentials and the settings for {destination}{source}")))
+    }
 }
 
 impl Execution<'_> {
@@ -132,6 +149,7 @@ fn count(batch: &RecordBatch, now: &mut RoundProgress, executed: &mut Executed) 
     let (ok, bytes) = (column("ok")?.as_boolean(), column("bytes")?.as_primitive::<Int64Type>());
     let text = |name: &str| column(name).map(|c| c.as_string::<i32>());
     let (action, key, source, error) = (text("action")?, text("key")?, text("source")?, text("error")?);
+    let kind = text("error_kind")?;
     let Some(report) = executed.rounds.last_mut() else { return Err(Error::bug("outcomes outside a round")) };
     for i in 0..batch.num_rows() {
         if ok.value(i) {
@@ -147,6 +165,8 @@ fn count(batch: &RecordBatch, now: &mut RoundProgress, executed: &mut Executed) 
         }
         now.failed += 1;
         report.failed += 1;
+        let of_the_store = kind.is_valid(i) && FailureKind::parse(kind.value(i)).is_some_and(FailureKind::is_of_the_store);
+        executed.of_the_store += u64::from(of_the_store);
         if executed.failures.len() < crate::marker::MAX_LOGGED_FAILURES {
             executed.failures.push(Failure {
                 key: key.value(i).to_owned(),

@@ -15,13 +15,14 @@ use planner::plan::{PlanFile, upload_plan};
 use planner::{Error, ErrorKind, Result};
 use tokio_util::sync::CancellationToken;
 use worker::Registry;
-use worker::copy::{CopySpec, OnDrift};
+use worker::copy::{Concurrency, CopySpec, OnDrift};
 
 use crate::base::run_folder;
 use crate::destination::Destination;
 use crate::export::Clock;
 use crate::head::{Current, Head, MarkerState};
 use crate::marker::{self, MarkerNames};
+use crate::prepare::temporary;
 use crate::progress::Progress;
 use crate::receipt::{self, ChangesWriter, RECEIPT_FORMAT, Receipt};
 use crate::report::{Failure, RunReport, State};
@@ -52,7 +53,7 @@ impl Run<'_> {
         let names = MarkerNames::new(self.markers, &self.plan.commit)?;
         let runs = run_folder(&self.plan.run);
         let files = self.destination.metadata(&format!("{runs}/plan"))?;
-        upload_plan(self.folder, self.plan, &files).await?;
+        upload_plan(self.folder, self.plan, &files).await.map_err(|e| e.context(self.destination.location()))?;
         self.record(report).await?;
         head.change(self.destination, |h| {
             if !h.unfinished.contains(&self.plan.run) {
@@ -71,7 +72,12 @@ impl Run<'_> {
                 return self.record(report).await;
             }
             Ok(_) if self.stop.is_cancelled() => report.state = State::Cancelled,
-            Ok(_) => self.fail(&names, report, &executed.failures).await,
+            Ok(_) => {
+                if let Some(error) = executed.out_of_reach(self.destination.location()) {
+                    report.fail(&error);
+                }
+                self.fail(&names, report, &executed.failures).await;
+            }
             Err(error) => {
                 report.fail(&error);
                 self.fail(&names, report, &executed.failures).await;
@@ -89,7 +95,7 @@ impl Run<'_> {
         executed: &mut Executed,
         progress: &dyn Progress,
     ) -> Result<(tempfile::TempDir, std::path::PathBuf, u64)> {
-        let folder = tempfile::tempdir().map_err(|e| Error::unreachable(format!("no temporary folder can be made: {e}")))?;
+        let folder = temporary()?;
         let mut changes = ChangesWriter::create(folder.path())?;
         // The stored copy is for whoever comes after; this process reads its own.
         let files = local_files(self.folder)?;
@@ -104,7 +110,7 @@ impl Run<'_> {
         spec.lake_data = Some(self.plan.storage.join("data").as_folder());
         spec.on_drift = if self.options.take_drifted { OnDrift::Take } else { OnDrift::Fail };
         if let Some(concurrency) = self.options.concurrency {
-            spec.concurrency = concurrency;
+            spec.concurrency = Concurrency::Fixed(concurrency);
         }
         spec
     }
@@ -172,7 +178,7 @@ impl Run<'_> {
     async fn fail(&self, names: &MarkerNames, report: &mut RunReport, failures: &[Failure]) {
         report.state = State::Failed;
         let text = marker::failure_text(report, failures);
-        match marker::put(self.destination, &names.failure, text).await {
+        match marker::fail(self.destination, names, text, self.markers.keep_success).await {
             Ok(()) => report.marker = Some(names.failure.clone()),
             Err(error) => {
                 tracing::warn!("{}: {error}", names.failure);

@@ -65,27 +65,44 @@ pub struct StoreFiles {
     pub store: Arc<dyn ObjectStore>,
     /// The namespace's path in it.
     pub prefix: Path,
+    /// The namespace as errors name it.
+    place: Option<String>,
 }
 
 impl StoreFiles {
     /// The files of the namespace at `prefix`.
     #[must_use]
     pub fn new(store: Arc<dyn ObjectStore>, prefix: Path) -> Self {
-        Self { store, prefix }
+        Self { store, prefix, place: None }
     }
 
-    fn path(&self, name: &str) -> Path {
+    /// Says where the namespace lies, for errors: a store knows its paths, and not under which URL people know it.
+    #[must_use]
+    pub fn at(mut self, place: impl Into<String>) -> Self {
+        self.place = Some(place.into());
+        self
+    }
+
+    pub(crate) fn path(&self, name: &str) -> Path {
         self.prefix.clone().join(METADATA_FOLDER).join(name)
     }
 
-    async fn whole(&self, path: &Path) -> Result<Bytes> {
-        let failed = |error| Error::from_store(path.as_ref(), error);
-        let answer = self.store.get(path).await.map_err(failed)?;
+    /// How errors name the file `name` of the metadata folder.
+    pub(crate) fn shown(&self, name: &str) -> String {
+        match &self.place {
+            Some(place) => format!("{}/{METADATA_FOLDER}/{name}", place.trim_end_matches('/')),
+            None => self.path(name).to_string(),
+        }
+    }
+
+    async fn whole(&self, name: &str) -> Result<Bytes> {
+        let failed = |error| Error::from_store(&self.shown(name), error);
+        let answer = self.store.get(&self.path(name)).await.map_err(failed)?;
         let size = answer.meta.size;
         if size > MAX_FILE_LEN {
             return Err(Error::new(
                 ErrorKind::Unsupported,
-                path.as_ref(),
+                self.shown(name),
                 format!("expected at most {MAX_FILE_LEN} bytes, found {size}"),
             ));
         }
@@ -96,16 +113,16 @@ impl StoreFiles {
 #[async_trait]
 impl MetadataFiles for StoreFiles {
     async fn read(&self, id: &str, _kind: FileKind) -> Result<Bytes> {
-        self.whole(&self.path(id)).await
+        self.whole(id).await
     }
 
     async fn open(&self, id: &str, _kind: FileKind) -> Result<Arc<dyn ReadAt>> {
-        let file = StoreFile::new(Arc::clone(&self.store), self.path(id));
+        let file = StoreFile::new(Arc::clone(&self.store), self.path(id)).named(self.shown(id));
         Ok(Arc::new(file))
     }
 
     async fn refs_manifest(&self) -> Result<Option<Bytes>> {
-        match self.whole(&self.path(REFS_MANIFEST)).await {
+        match self.whole(REFS_MANIFEST).await {
             Ok(bytes) => Ok(Some(bytes)),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
@@ -113,6 +130,6 @@ impl MetadataFiles for StoreFiles {
     }
 
     fn file_name(&self, id: &str) -> String {
-        self.path(id).to_string()
+        self.shown(id)
     }
 }

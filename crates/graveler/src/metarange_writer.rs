@@ -33,7 +33,7 @@ use crate::files::FileKind;
 use crate::metarange::{Metarange, is_id};
 use crate::proto::RangeData;
 use crate::range::RangeInfo;
-use crate::range_writer::{RangeBreaker, RangeWriter, properties_of};
+use crate::range_writer::{Buffers, RangeBreaker, RangeWriter, properties_of};
 use crate::refs::Entity;
 use crate::sink::{MetadataSink, Stored};
 use crate::sstable::writer::{check_key, check_value};
@@ -55,7 +55,7 @@ pub struct WriteOptions {
 
 impl Default for WriteOptions {
     fn default() -> Self {
-        Self { breaker: RangeBreaker::default(), parallel: 4, buffer: 32 << 20 }
+        Self { breaker: RangeBreaker::default(), parallel: 4, buffer: 24 << 20 }
     }
 }
 
@@ -100,6 +100,7 @@ pub struct MetarangeWriter {
     last_key: Vec<u8>,
     batch: Batch,
     spares: Arc<Spares>,
+    buffers: Buffers,
     /// The segment that takes the next batch.
     open: Option<BatchSender>,
     tasks: JoinSet<Result<Piece>>,
@@ -139,6 +140,7 @@ impl MetarangeWriter {
             last_key: Vec::new(),
             batch: Batch::default(),
             spares: Arc::default(),
+            buffers: Buffers::default(),
             open: None,
             tasks: JoinSet::new(),
             slots: Arc::new(Semaphore::new(options.parallel.max(1))),
@@ -236,8 +238,9 @@ impl MetarangeWriter {
         let segment = Segment {
             at: self.pieces,
             sink: Arc::clone(&self.sink),
-            writer: RangeWriter::with_properties(self.options.breaker, &self.dump),
+            writer: RangeWriter::with_buffers(self.options.breaker, &self.dump, self.buffers.clone()),
             spares: Arc::clone(&self.spares),
+            buffers: self.buffers.clone(),
         };
         self.pieces += 1;
         self.tasks.spawn(async move {

@@ -4,6 +4,10 @@
 //! the same records give the same ranges wherever they stand, and a change of one key leaves the
 //! cuts of all others where they were.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+
 use crate::error::Result;
 use crate::files::FileKind;
 use crate::range::RangeInfo;
@@ -62,6 +66,33 @@ pub(crate) fn properties_of(kind: FileKind, dump: &TableProperties) -> TableProp
     properties
 }
 
+/// The memory of files that are stored, for the next ones. Files are large and made on many threads:
+/// an allocator that keeps what each thread freed would hold several times what is in use.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Buffers(Arc<Mutex<Vec<Vec<u8>>>>);
+
+impl Buffers {
+    /// More are never in use at a time; the rest goes back to the allocator.
+    const MOST: usize = 16;
+
+    fn take(&self) -> Vec<u8> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
+    }
+
+    /// Keeps the memory of a file, if nobody else holds it.
+    pub(crate) fn give(&self, file: Bytes) {
+        let Ok(memory) = file.try_into_mut() else {
+            return;
+        };
+        let mut memory = Vec::from(memory);
+        memory.clear();
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.len() < Self::MOST {
+            kept.push(memory);
+        }
+    }
+}
+
 /// Writes records to ranges, each complete as soon as it ends. It holds one range's file in memory,
 /// [`RangeBreaker::max_size`] bytes and a block at most.
 #[derive(Debug)]
@@ -69,6 +100,7 @@ pub struct RangeWriter {
     breaker: RangeBreaker,
     properties: TableProperties,
     current: Option<TableWriter>,
+    buffers: Buffers,
 }
 
 impl RangeWriter {
@@ -81,13 +113,17 @@ impl RangeWriter {
     /// A writer of ranges with further properties: those of a refs dump.
     #[must_use]
     pub fn with_properties(breaker: RangeBreaker, dump: &TableProperties) -> Self {
-        Self { breaker, properties: properties_of(FileKind::Range, dump), current: None }
+        Self::with_buffers(breaker, dump, Buffers::default())
+    }
+
+    pub(crate) fn with_buffers(breaker: RangeBreaker, dump: &TableProperties, buffers: Buffers) -> Self {
+        Self { breaker, properties: properties_of(FileKind::Range, dump), current: None, buffers }
     }
 
     /// Adds a record; gives the range that ends with it, if one does. Fails as [`TableWriter::add`]
     /// does. That keys increase from one range to the next is for the caller to see to.
     pub fn add(&mut self, key: &[u8], identity: &[u8], data: &[u8]) -> Result<Option<FinishedTable>> {
-        let table = self.current.get_or_insert_with(|| TableWriter::new(self.properties.clone()));
+        let table = self.current.get_or_insert_with(|| TableWriter::in_buffer(self.properties.clone(), self.buffers.take()));
         table.add(key, identity, data)?;
         let size = table.estimated_size();
         Ok(self.end_if(self.breaker.breaks_after(key, size)))
@@ -96,7 +132,7 @@ impl RangeWriter {
     /// The same for a framed value; `picked` says what [`RangeBreaker::picks`] said of the key.
     #[inline]
     pub(crate) fn add_framed(&mut self, key: &[u8], framed: &[u8], picked: bool) -> Result<Option<FinishedTable>> {
-        let table = self.current.get_or_insert_with(|| TableWriter::new(self.properties.clone()));
+        let table = self.current.get_or_insert_with(|| TableWriter::in_buffer(self.properties.clone(), self.buffers.take()));
         table.add_framed(key, framed)?;
         let size = table.estimated_size();
         Ok(self.end_if(self.breaker.breaks(size, || picked)))

@@ -10,7 +10,7 @@ use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
 
 use crate::content_id;
 use crate::error::{Error, Result};
-use crate::files::{METADATA_FOLDER, REFS_MANIFEST, StoreFiles};
+use crate::files::{REFS_MANIFEST, StoreFiles};
 use crate::refs::RefsManifest;
 use crate::sstable::{FinishedTable, LoadedTable};
 
@@ -45,28 +45,20 @@ pub trait MetadataSink: Send + Sync + Debug {
 /// system may still lose a file's bytes, but not its name, when the machine stops: so a file that is
 /// there with another length than expected is read, and replaced if it is not what its id says.
 #[derive(Clone, Debug)]
-pub struct StoreSink {
-    /// The store that holds the namespace.
-    pub store: Arc<dyn ObjectStore>,
-    /// The namespace's path in it.
-    pub prefix: Path,
-}
+pub struct StoreSink(StoreFiles);
 
 impl StoreSink {
     /// The files of the namespace at `prefix`.
     #[must_use]
     pub fn new(store: Arc<dyn ObjectStore>, prefix: Path) -> Self {
-        Self { store, prefix }
-    }
-
-    fn path(&self, name: &str) -> Path {
-        self.prefix.clone().join(METADATA_FOLDER).join(name)
+        Self(StoreFiles::new(store, prefix))
     }
 
     /// Whether the file is there and good.
-    async fn has(&self, path: &Path, table: &FinishedTable) -> Result<bool> {
-        let failed = |error| Error::from_store(path.as_ref(), error);
-        let found = match self.store.head(path).await {
+    async fn has(&self, table: &FinishedTable) -> Result<bool> {
+        let (store, path) = (&self.0.store, self.0.path(&table.id));
+        let failed = |error| Error::from_store(&self.0.shown(&table.id), error);
+        let found = match store.head(&path).await {
             Ok(meta) => meta.size,
             Err(object_store::Error::NotFound { .. }) => return Ok(false),
             Err(error) => return Err(failed(error)),
@@ -75,39 +67,40 @@ impl StoreSink {
             return Ok(true);
         }
         // A server of another version lays out the same records otherwise: that is good as well.
-        let bytes = self.store.get(path).await.map_err(failed)?.bytes().await.map_err(failed)?;
-        let checked = LoadedTable::parse(path.as_ref(), bytes).and_then(|found| content_id::verify(&found, &table.id));
+        let bytes = store.get(&path).await.map_err(failed)?.bytes().await.map_err(failed)?;
+        let parsed = LoadedTable::parse(&self.0.shown(&table.id), bytes);
+        let checked = parsed.and_then(|found| content_id::verify(&found, &table.id));
         if let Err(error) = &checked {
             tracing::warn!(%error, "replaces a damaged metadata file");
         }
         Ok(checked.is_ok())
     }
 
-    async fn write(&self, path: &Path, bytes: Bytes) -> Result<()> {
-        let put = self.store.put(path, PutPayload::from(bytes)).await;
-        put.map(drop).map_err(|error| Error::from_put(path.as_ref(), error))
+    async fn write(&self, name: &str, bytes: Bytes) -> Result<()> {
+        let put = self.0.store.put(&self.0.path(name), PutPayload::from(bytes)).await;
+        put.map(drop).map_err(|error| Error::from_put(&self.0.shown(name), error))
     }
 }
 
 #[async_trait]
 impl MetadataSink for StoreSink {
     async fn put(&self, table: &FinishedTable) -> Result<Stored> {
-        let path = self.path(&table.id);
-        if self.has(&path, table).await? {
+        if self.has(table).await? {
             return Ok(Stored::Existed);
         }
         // If another writer was faster, its file has the same content.
-        self.write(&path, Bytes::clone(&table.bytes)).await?;
+        self.write(&table.id, Bytes::clone(&table.bytes)).await?;
         Ok(Stored::Written)
     }
 
     async fn put_refs_manifest(&self, manifest: &RefsManifest) -> Result<()> {
-        self.write(&self.path(REFS_MANIFEST), Bytes::from(manifest.to_json())).await
+        self.write(REFS_MANIFEST, Bytes::from(manifest.to_json())).await
     }
 }
 
+/// The same place that is read, called by the same name in errors.
 impl From<StoreFiles> for StoreSink {
     fn from(files: StoreFiles) -> Self {
-        Self { store: files.store, prefix: files.prefix }
+        Self(files)
     }
 }

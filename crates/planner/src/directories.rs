@@ -14,6 +14,8 @@ use crate::round::{MARKER, is_marker};
 pub(crate) struct RowFacts {
     /// The key will be written or deleted.
     pub changed: bool,
+    /// The key will be written.
+    pub written: bool,
     /// The base has an entry that its selection leaves out.
     pub unselected_base: bool,
     /// The target has an entry that its selection leaves out.
@@ -40,6 +42,8 @@ pub(crate) struct Closed {
     pub key: String,
     /// Something below (other than the marker itself) changes.
     pub covers_changes: bool,
+    /// Something below is written, so that the directory will be there.
+    pub covers_writes: bool,
     /// The marker's row; `None` when the stream had none, so that both commits agree on it.
     pub marker: Option<MarkerRow>,
     /// An entry below is left out, in the base and in the target.
@@ -63,6 +67,7 @@ pub(crate) struct Decision {
 struct Frame {
     prefix: String,
     changed: bool,
+    written: bool,
     unselected: (bool, bool),
     marker: Option<MarkerRow>,
 }
@@ -85,13 +90,16 @@ impl Directories {
         debug_assert!(!is_marker(key), "markers go through `marker`");
         let frame = self.enter(key, closed);
         frame.changed |= facts.changed;
+        frame.written |= facts.written;
         frame.unselected.0 |= facts.unselected_base;
         frame.unselected.1 |= facts.unselected_target;
     }
 
     /// The row of a marker.
     pub(crate) fn marker(&mut self, key: &str, row: MarkerRow, closed: &mut Vec<Closed>) {
-        self.enter(key, closed).marker = Some(row);
+        let frame = self.enter(key, closed);
+        frame.written |= row.target.is_some();
+        frame.marker = Some(row);
     }
 
     /// The stream is at its end: everything is closed, the root last.
@@ -124,9 +132,11 @@ impl Directories {
         let Some(frame) = self.stack.pop() else { return };
         let marker = frame.marker.as_ref().map(|m| m.facts).unwrap_or_default();
         let (base, target) = (frame.unselected.0 || marker.unselected_base, frame.unselected.1 || marker.unselected_target);
+        let written = frame.written;
         let changed = frame.close(self.full, closed);
         if let Some(parent) = self.stack.last_mut() {
             parent.changed |= changed;
+            parent.written |= written;
             parent.unselected.0 |= base;
             parent.unselected.1 |= target;
         }
@@ -139,6 +149,7 @@ impl Frame {
         let one = Closed {
             key: format!("{}{MARKER}", self.prefix),
             covers_changes: self.changed,
+            covers_writes: self.written,
             marker: self.marker,
             unselected: self.unselected,
         };

@@ -3,6 +3,8 @@
 
 use std::collections::HashMap;
 
+use object_store::path::Path;
+
 use crate::error::Error;
 use crate::location::{Location, Scheme};
 use crate::stores::{KeyRules, Stores};
@@ -35,6 +37,9 @@ pub fn unfit(key: &str, rules: KeyRules, prefix_bytes: usize) -> Option<&'static
     }
     if rules.max_key_bytes > 0 && key.len() + prefix_bytes > rules.max_key_bytes {
         return Some("is longer than the store allows");
+    }
+    if rules.plain_paths && !Path::parse(key).is_ok_and(|path| path.as_ref() == key) {
+        return Some("is no plain path, and this kind of store holds no other keys");
     }
     if !rules.file_system {
         return None;
@@ -152,7 +157,7 @@ pub fn overlaps_lake(stores: &dyn Stores, storage: &Location, destination: &Loca
     if of("_lakefs").starts_with(&to) || of("data").starts_with(&to) {
         return Some("holds the lake itself");
     }
-    if to.starts_with(&of("data")) || to == of("_lakefs") {
+    if to.starts_with(&of("data")) || to.starts_with(&of("_lakefs")) {
         return Some("lies inside the lake's own data");
     }
     None
@@ -187,13 +192,18 @@ mod tests {
 
     #[test]
     fn file_systems_cannot_hold_every_key() {
-        let files = KeyRules { file_system: true, max_key_bytes: 0 };
+        let files = KeyRules { file_system: true, ..KeyRules::default() };
         for key in ["", "/a", "a/", "a//b", "a/../b", "./a", "a\0b", &"x".repeat(256)] {
             assert!(unfit(key, files, 0).is_some(), "{key:?}");
         }
         assert_eq!(unfit("a/b..c/…", files, 0), None);
-        let s3 = KeyRules { file_system: false, max_key_bytes: 1024 };
+        let s3 = KeyRules { max_key_bytes: 1024, ..KeyRules::default() };
         assert_eq!(unfit("a//../b/", s3, 3), None);
         assert!(unfit(&"k".repeat(1024), s3, 1).is_some());
+        let plain = KeyRules { plain_paths: true, ..KeyRules::default() };
+        for key in ["/a", "a/", "a//b", "a/../b", "./a", "a\tb"] {
+            assert!(unfit(key, plain, 0).is_some(), "{key:?}");
+        }
+        assert_eq!(unfit("a b/é%2F?#+", plain, 0), None);
     }
 }

@@ -16,6 +16,7 @@ pub mod entry;
 pub mod error;
 pub mod guard;
 pub mod location;
+pub mod overview;
 pub mod part;
 pub mod plan;
 pub mod planning;

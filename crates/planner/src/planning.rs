@@ -11,7 +11,7 @@
 mod copies;
 mod rows;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -21,6 +21,7 @@ use graveler::{Counts, Metarange};
 use crate::entry::{Columns, EntryRow};
 use crate::error::Result;
 use crate::location::Location;
+use crate::overview::PlanOverview;
 use crate::part::Part;
 use crate::plan::{Expects, PLAN_FORMAT, PlanBase, PlanFile, PlanSummary, PlanWriter, Round};
 use crate::round::Rounds;
@@ -79,12 +80,12 @@ pub struct PlanRequest<'a> {
     pub created: String,
 }
 
-/// Plans into the local `folder`; the table of contents is the answer and is not written.
+/// Plans into the local `folder`; the table of contents, which is not written, and an overview are the answer.
 ///
 /// # Errors
 /// `Guard` for what must not be done, `Usage` for a selection that cannot be read or a prefix that names nothing, `Corrupt`
 /// and `Unreachable` for the lake's metadata.
-pub async fn plan(request: PlanRequest<'_>, folder: &Path, progress: &(dyn Fn(u64) + Sync)) -> Result<PlanFile> {
+pub async fn plan(request: PlanRequest<'_>, folder: &Path, progress: &(dyn Fn(u64) + Sync)) -> Result<(PlanFile, PlanOverview)> {
     let part = Part::new(&request.view.prefix);
     let rounds = Rounds::compile(&request.view.rounds)?;
     let old = request.base.view.as_ref().unwrap_or(request.view);
@@ -119,18 +120,20 @@ pub async fn plan(request: PlanRequest<'_>, folder: &Path, progress: &(dyn Fn(u6
         progress(assembly.rows());
     }
     assembly.finish(lookup.as_ref()).await?;
-    let counted = assembly.counted();
+    let (counted, overview) = (assembly.counted(), assembly.overview());
     let mut notes = assembly.notes();
     if let Some(other) = request.base.view.as_ref().filter(|v| v.selection != request.view.selection) {
         notes.insert(0, selection_changed(other, request.view));
     }
     let rounds = assembly.into_rounds().await?;
+    let mut opened = clusters.opened();
     let objects = match mode {
         Mode::All => counted,
-        Mode::Changes => count(&request, &target, &part).await?,
+        Mode::Changes => count(&request, &target, &part, &mut opened).await?,
     };
-    let summary = summarise(&rounds, objects, &request, clusters.ranges_total, (before, namespace.counters().snapshot()));
-    Ok(contents(request, rounds, summary, notes))
+    let read = Read { total: clusters.ranges_total, opened: opened.len() as u64, before, after: namespace.counters().snapshot() };
+    let summary = summarise(&rounds, objects, &request, &read);
+    Ok((contents(request, rounds, summary, notes), overview))
 }
 
 /// Both sides in full, or only what differs? Holds and selections can only be decided when a directory is seen whole.
@@ -146,7 +149,7 @@ fn columns_of_base(rounds: &Rounds, selection: &Selection) -> Columns {
 }
 
 /// Objects of the part in the target, from the metarange where whole ranges lie in the part.
-async fn count(request: &PlanRequest<'_>, target: &Metarange, part: &Part) -> Result<u64> {
+async fn count(request: &PlanRequest<'_>, target: &Metarange, part: &Part, opened: &mut HashSet<String>) -> Result<u64> {
     if part.is_all() {
         return Ok(target.count());
     }
@@ -156,6 +159,7 @@ async fn count(request: &PlanRequest<'_>, target: &Metarange, part: &Part) -> Re
             total += range.count;
             continue;
         }
+        opened.insert(range.id.clone());
         let mut reader = request.lake.namespace().range(range).await?;
         let mut found = reader.seek(part.start())?;
         while found && !part.is_past(reader.key()) {
@@ -166,7 +170,15 @@ async fn count(request: &PlanRequest<'_>, target: &Metarange, part: &Part) -> Re
     Ok(total)
 }
 
-fn summarise(rounds: &[Round], objects: u64, request: &PlanRequest<'_>, total: u64, counts: (Counts, Counts)) -> PlanSummary {
+/// What was read of the lake's metadata. Ranges count once, also where both sides were read.
+struct Read {
+    total: u64,
+    opened: u64,
+    before: Counts,
+    after: Counts,
+}
+
+fn summarise(rounds: &[Round], objects: u64, request: &PlanRequest<'_>, read: &Read) -> PlanSummary {
     let data = || rounds.iter().filter(|r| r.round != Rounds::RETRACT);
     let copied = data().map(|r| r.copied).sum();
     PlanSummary {
@@ -176,10 +188,10 @@ fn summarise(rounds: &[Round], objects: u64, request: &PlanRequest<'_>, total: u
         unchanged: request.view.selection.is_all().then(|| objects.saturating_sub(copied)),
         bytes: data().map(|r| r.bytes).sum(),
         objects,
-        ranges_total: total,
-        ranges_opened: counts.1.ranges_opened - counts.0.ranges_opened,
-        looked_up: counts.1.looked_up - counts.0.looked_up,
-        metadata_bytes: counts.1.bytes_read - counts.0.bytes_read,
+        ranges_total: read.total,
+        ranges_opened: read.opened,
+        looked_up: read.after.looked_up - read.before.looked_up,
+        metadata_bytes: read.after.bytes_read - read.before.bytes_read,
     }
 }
 

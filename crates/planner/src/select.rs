@@ -21,6 +21,10 @@ use crate::error::{Error, Result};
 use crate::plan::{metadata_type, mtime_type};
 use crate::view::SelectionSpec;
 
+/// What a predicate is, for who wrote one that is none.
+const CONDITION: &str = "it is a SQL condition over key, size, etag, mtime, content_type and metadata, such as \
+                         \"size < 1000 AND metadata['owner'] = 'crm'\"";
+
 /// The columns that a predicate may name.
 fn predicate_schema() -> SchemaRef {
     Arc::new(Schema::new(vec![
@@ -70,6 +74,7 @@ fn anchored(pattern: &str) -> String {
 #[derive(Debug, Clone)]
 pub(crate) struct Predicate {
     expr: Arc<dyn PhysicalExpr>,
+    sql: String,
     schema: SchemaRef,
     columns: Columns,
 }
@@ -78,9 +83,7 @@ impl Predicate {
     /// Compiles `sql`; `now` (RFC 3339) is what `now()` means in it.
     pub(crate) fn compile(sql: &str, now: Option<&str>) -> Result<Self> {
         let bad = |e: datafusion::error::DataFusionError| {
-            Error::usage(format!("the predicate `{sql}` cannot be used: {}", e.strip_backtrace())).with_help(
-                "it is a SQL condition over key, size, etag, mtime, content_type and metadata, such as \"size < 1000 AND metadata['owner'] = 'crm'\"",
-            )
+            Error::usage(format!("the predicate `{sql}` cannot be used: {}", e.strip_backtrace())).with_help(CONDITION)
         };
         let context = SessionContext::new();
         let schema = predicate_schema();
@@ -90,9 +93,10 @@ impl Predicate {
         let columns = Columns::of(expr.column_refs().iter().filter_map(|c| schema.index_of(&c.name).ok()));
         let expr = context.create_physical_expr(expr, &df_schema).map_err(bad)?;
         if expr.data_type(&schema).map_err(bad)? != DataType::Boolean {
-            return Err(Error::usage(format!("the predicate `{sql}` is not a condition: it does not yield true or false")));
+            return Err(Error::usage(format!("the predicate `{sql}` is not a condition: it does not yield true or false"))
+                .with_help(CONDITION));
         }
-        Ok(Self { expr, schema, columns })
+        Ok(Self { expr, sql: sql.to_owned(), schema, columns })
     }
 
     pub(crate) fn columns(&self) -> Columns {
@@ -105,7 +109,9 @@ impl Predicate {
         let batch =
             RecordBatch::try_new(Arc::clone(&self.schema), columns).map_err(|e| Error::bug(format!("predicate batch: {e}")))?;
         let value = self.expr.evaluate(&batch).and_then(|v| v.into_array(batch.num_rows()));
-        let value = value.map_err(|e| Error::usage(format!("a predicate failed on an entry: {}", e.strip_backtrace())))?;
+        let value = value.map_err(|e| {
+            Error::usage(format!("the predicate `{}` fails on an object: {}", self.sql, e.strip_backtrace())).with_help(CONDITION)
+        })?;
         let flags = value.as_any().downcast_ref::<BooleanArray>().ok_or_else(|| Error::bug("a condition yielded no booleans"))?;
         Ok(if flags.null_count() > 0 { prep_null_mask_filter(flags) } else { flags.clone() })
     }

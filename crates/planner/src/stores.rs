@@ -24,6 +24,8 @@ pub struct KeyRules {
     /// Keys are paths of a file system: no empty, `.` or `..` segments, no leading or trailing slash, no NUL, segments up
     /// to 255 bytes, and never `a` beside `a/b`.
     pub file_system: bool,
+    /// Keys are paths of `object_store`: no empty, `.` or `..` segments, no slash at either end, no control characters.
+    pub plain_paths: bool,
     /// Longest key with the destination's prefix, in bytes; 0 is no limit.
     pub max_key_bytes: usize,
 }

@@ -16,7 +16,7 @@ pub mod outcome;
 pub mod retry;
 pub mod store;
 
-pub use copy::{CopyExec, CopySpec, OnDrift};
+pub use copy::{Concurrency, CopyExec, CopySpec, OnDrift};
 pub use outcome::OUTCOME_SCHEMA;
 pub use store::registry::{Registry, RegistryOptions};
 pub use store::settings::StoreSettings;

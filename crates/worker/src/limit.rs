@@ -1,7 +1,10 @@
-//! Limits on what is held at once.
+//! Limits on what is held at once: memory here, requests in [`window`].
 //!
 //! Objects that stream hold their buffers from one shared allowance. It is taken before the source is opened, so that no
 //! connection lies idle while its object waits for memory. What would never fit takes everything and runs alone.
+
+pub mod aimd;
+pub mod window;
 
 use std::sync::Arc;
 

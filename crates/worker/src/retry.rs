@@ -1,49 +1,65 @@
-//! The one retry loop of all stores.
+//! The one retry loop of all stores, and the budgets that bound it.
 //!
 //! # Overview
-//! The SDK's own retries are off. A request is tried at most [`Retry::tries`] times, with a wait between that doubles and is
-//! drawn at random from its upper half. Only failures that may pass are tried again, and only requests that are safe to repeat.
+//! The SDK's own retries are off. A row of a plan has a [`Budget`]: so many retries for its object, taken also from an
+//! allowance of the whole run, so that a store that is gone is not asked ten times for each of a million objects. Every
+//! request that succeeds gives one back to both: objects of thousands of parts are not punished for their size. The budget
+//! travels with the row's task ([`Budget::scope`]); requests outside of a row have the tries of [`Retry::default`].
 //!
 //! # Retries
-//! A request whose answer got lost may have been applied. A conditional put is therefore repeated after failures only that
-//! surely happened before the store looked at it ([`FailureKind::Throttled`]).
+//! The wait doubles, is drawn at random from its upper half, and is never shorter than the store asked for. Only failures
+//! that may pass are tried again, and only requests that are safe to repeat: one whose answer got lost may have been applied.
 
 use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use rand::Rng;
+use serde::{Deserialize, Serialize};
 
-use crate::store::{FailureKind, StoreResult};
+use crate::store::{FailureKind, StoreError, StoreResult};
 
-/// Whether a request may be sent again after an answer that did not come.
+/// However long a store asks to be left alone, it is asked again after this.
+const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(30);
+
+tokio::task_local! {
+    static BUDGET: Budget;
+}
+
+/// What may be done again after which failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Repeat {
-    /// Twice is the same as once.
+    /// A request that done twice is done once.
     Safe,
-    /// Only when the first one was surely not applied.
+    /// A request that is repeated only when the first one was surely not applied.
     IfNotApplied,
+    /// A whole object, from its start.
+    Object,
 }
 
 impl Repeat {
     fn allows(self, kind: FailureKind) -> bool {
         match self {
             Self::Safe => kind.is_retryable(),
-            Self::IfNotApplied => kind == FailureKind::Throttled,
+            Self::IfNotApplied => kind.is_surely_not_applied(),
+            Self::Object => kind.is_retryable() || kind == FailureKind::NoUpload,
         }
     }
 }
 
 /// How often and how patiently.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Retry {
     /// Attempts in all, at least 1.
     pub tries: u32,
     /// The longest wait before the second attempt; it doubles from there.
     pub first_wait: Duration,
-    /// No wait is longer.
+    /// No wait is longer, but for those that the store asks for.
     pub longest_wait: Duration,
 }
 
+/// Of a request outside of a row.
 impl Default for Retry {
     fn default() -> Self {
         Self { tries: 3, first_wait: Duration::from_millis(200), longest_wait: Duration::from_secs(5) }
@@ -51,6 +67,12 @@ impl Default for Retry {
 }
 
 impl Retry {
+    /// Of an object: at one failure in five all objects of a million are done.
+    #[must_use]
+    pub fn of_objects() -> Self {
+        Self { tries: 10, first_wait: Duration::from_millis(50), longest_wait: Duration::from_secs(2) }
+    }
+
     /// Runs `attempt` until it succeeds, fails for good, or has had its tries. The last failure is returned.
     pub async fn run<T, F, Fut>(&self, repeat: Repeat, mut attempt: F) -> StoreResult<T>
     where
@@ -58,37 +80,143 @@ impl Retry {
         F: FnMut() -> Fut + Send,
         Fut: Future<Output = StoreResult<T>> + Send,
     {
+        let budget = Budget::current();
         let mut tried = 0;
         loop {
             tried += 1;
             match attempt().await {
-                Err(error) if tried < self.tries && repeat.allows(error.kind) => {
-                    tracing::debug!(tried, kind = error.kind.as_str(), "retrying: {}", error.message);
-                    tokio::time::sleep(self.wait(tried, error.kind)).await;
+                Ok(done) => {
+                    budget.iter().for_each(Budget::give_back);
+                    return Ok(done);
                 }
-                end => return end,
+                Err(error) if !repeat.allows(error.kind) => return Err(error),
+                Err(error) => {
+                    let wait = match &budget {
+                        Some(budget) => budget.take().then(|| budget.0.retry.wait(tried, &error)),
+                        None => (tried < self.tries).then(|| self.wait(tried, &error)),
+                    };
+                    let Some(wait) = wait else { return Err(after(error, tried, budget.as_ref())) };
+                    tracing::debug!(tried, kind = error.kind.as_str(), "retrying in {wait:?}: {}", error.message);
+                    tokio::time::sleep(wait).await;
+                }
             }
         }
     }
 
-    fn wait(&self, tried: u32, kind: FailureKind) -> Duration {
-        let factor = if kind == FailureKind::Throttled { 4 } else { 1 };
-        let longest = self.first_wait.saturating_mul(factor << (tried - 1).min(16)).min(self.longest_wait);
-        longest.mul_f64(rand::rng().random_range(0.5..=1.0))
+    fn wait(&self, tried: u32, error: &StoreError) -> Duration {
+        let factor = if error.kind == FailureKind::Throttled { 2 } else { 1 };
+        let longest = self.first_wait.saturating_mul(factor << (tried - 1).min(16)).min(self.longest_wait * factor);
+        let asked = error.retry_after.unwrap_or_default().min(LONGEST_RETRY_AFTER);
+        longest.mul_f64(rand::rng().random_range(0.5..=1.0)).max(asked)
+    }
+}
+
+/// Waits for the `tried`th retry of something that is not a request of its own, such as the rest of a body. False when no
+/// retries are left, or outside of a row.
+pub(crate) async fn again(tried: u32, error: &StoreError) -> bool {
+    let wait = Budget::current().filter(Budget::take).map(|budget| budget.0.retry.wait(tried.max(1), error));
+    let Some(wait) = wait else { return false };
+    tracing::debug!(tried, kind = error.kind.as_str(), "going on in {wait:?}: {}", error.message);
+    tokio::time::sleep(wait).await;
+    true
+}
+
+/// Says how often something was tried, once.
+fn after(error: StoreError, tried: u32, budget: Option<&Budget>) -> StoreError {
+    if tried < 2 {
+        return error;
+    }
+    let spent = budget.is_some_and(|budget| budget.0.run.is_spent());
+    let spent = if spent { ", and the retries of the run are used up" } else { "" };
+    StoreError { message: format!("{} (tried {tried} times{spent})", error.message), ..error }
+}
+
+/// So many retries, shared by whoever holds it.
+#[derive(Debug)]
+pub struct Allowance {
+    left: AtomicU32,
+    most: u32,
+}
+
+impl Allowance {
+    /// One of `most` retries.
+    #[must_use]
+    pub fn new(most: u32) -> Self {
+        Self { left: AtomicU32::new(most), most }
+    }
+
+    fn take(&self) -> bool {
+        self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
+    }
+
+    fn give_back(&self) {
+        // Read first: in a run without failures nobody writes here.
+        if self.left.load(Ordering::Relaxed) < self.most {
+            let more = |left: u32| (left < self.most).then_some(left + 1);
+            let _ = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
+        }
+    }
+
+    fn is_spent(&self) -> bool {
+        self.left.load(Ordering::Relaxed) == 0
+    }
+}
+
+/// The retries of one object. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Budget(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    object: Allowance,
+    run: Arc<Allowance>,
+    retry: Retry,
+}
+
+impl Budget {
+    /// A fresh budget of an object, within the allowance of its run.
+    #[must_use]
+    pub fn new(retry: Retry, run: Arc<Allowance>) -> Self {
+        Self(Arc::new(Shared { object: Allowance::new(retry.tries.saturating_sub(1)), run, retry }))
+    }
+
+    /// Whatever is tried again within `work` is taken from this budget.
+    pub async fn scope<F: Future>(self, work: F) -> F::Output {
+        BUDGET.scope(self, work).await
+    }
+
+    fn current() -> Option<Self> {
+        BUDGET.try_with(Self::clone).ok()
+    }
+
+    fn take(&self) -> bool {
+        if !self.0.object.take() {
+            return false;
+        }
+        let granted = self.0.run.take();
+        if !granted {
+            self.0.object.give_back();
+        }
+        granted
+    }
+
+    fn give_back(&self) {
+        self.0.object.give_back();
+        self.0.run.give_back();
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicU32, Ordering};
-
     use super::*;
-    use crate::store::StoreError;
+
+    fn quick(tries: u32) -> Retry {
+        Retry { tries, first_wait: Duration::from_millis(1), longest_wait: Duration::from_millis(2) }
+    }
 
     async fn tries(repeat: Repeat, kind: FailureKind) -> u32 {
         let count = AtomicU32::new(0);
-        let retry = Retry { first_wait: Duration::from_millis(1), ..Retry::default() };
-        let end: StoreResult<()> = retry
+        let end: StoreResult<()> = quick(3)
             .run(repeat, || {
                 count.fetch_add(1, Ordering::Relaxed);
                 async { Err(StoreError::new(kind, "no")) }
@@ -102,8 +230,62 @@ mod tests {
     async fn only_what_may_pass_and_may_be_repeated_is_tried_again() {
         assert_eq!(tries(Repeat::Safe, FailureKind::Unavailable).await, 3);
         assert_eq!(tries(Repeat::Safe, FailureKind::Denied).await, 1);
+        assert_eq!(tries(Repeat::Safe, FailureKind::NotFound).await, 1);
+        assert_eq!(tries(Repeat::Safe, FailureKind::NoUpload).await, 1);
+        assert_eq!(tries(Repeat::Object, FailureKind::NoUpload).await, 3);
         assert_eq!(tries(Repeat::IfNotApplied, FailureKind::Unavailable).await, 1);
         assert_eq!(tries(Repeat::IfNotApplied, FailureKind::TimedOut).await, 1);
         assert_eq!(tries(Repeat::IfNotApplied, FailureKind::Throttled).await, 3);
+        assert_eq!(tries(Repeat::IfNotApplied, FailureKind::Transient).await, 3);
+    }
+
+    #[tokio::test]
+    async fn nested_loops_of_an_object_share_one_budget() {
+        let budget = Budget::new(quick(4), Arc::new(Allowance::new(100)));
+        let count = budget
+            .scope(async {
+                let count = AtomicU32::new(0);
+                let end: StoreResult<()> = Retry::default()
+                    .run(Repeat::Object, || async {
+                        Retry::default().run(Repeat::Safe, || async { fail(&count) }).await
+                    })
+                    .await;
+                assert!(end.unwrap_err().message.contains("tried"));
+                count.into_inner()
+            })
+            .await;
+        assert_eq!(count, 4);
+    }
+
+    fn fail(count: &AtomicU32) -> StoreResult<()> {
+        count.fetch_add(1, Ordering::Relaxed);
+        Err(StoreError::new(FailureKind::Unavailable, "no"))
+    }
+
+    #[tokio::test]
+    async fn a_dead_store_is_not_asked_ten_times_for_each_object() {
+        let (run, count) = (Arc::new(Allowance::new(20)), AtomicU32::new(0));
+        let mut last = String::new();
+        for _ in 0..100 {
+            let retry = Retry::default();
+            let request = retry.run(Repeat::Safe, || async { fail(&count) });
+            last = Budget::new(quick(10), Arc::clone(&run)).scope(request).await.unwrap_err().message;
+        }
+        assert_eq!(count.into_inner(), 120);
+        assert_eq!(last, "no");
+        // What succeeds gives back, up to the allowance.
+        Budget::new(quick(2), Arc::clone(&run)).scope(Retry::default().run(Repeat::Safe, || async { Ok(()) })).await.unwrap();
+        assert_eq!(run.left.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn a_wait_is_as_long_as_the_store_asks() {
+        let retry = quick(3);
+        let mut error = StoreError::new(FailureKind::Throttled, "SlowDown");
+        assert!((1..=60).all(|tried| retry.wait(tried, &error) <= Duration::from_millis(4)));
+        error.retry_after = Some(Duration::from_secs(7));
+        assert_eq!(retry.wait(1, &error), Duration::from_secs(7));
+        error.retry_after = Some(Duration::from_hours(7));
+        assert_eq!(retry.wait(1, &error), LONGEST_RETRY_AFTER);
     }
 }

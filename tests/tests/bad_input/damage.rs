@@ -99,19 +99,31 @@ fn a_range_that_was_cut() {
         let bytes = fs::read(&file).unwrap();
         fs::write(&file, &bytes[..bytes.len() / 2]).unwrap();
     };
-    Spoiled::new(a_range(), cut).refused_by_every_way(End::Corrupt, &["expected"], "restore the file from a copy of the namespace");
+    Spoiled::new(a_range(), cut).refused_by_every_way(
+        End::Corrupt,
+        &["expected"],
+        "restore the file from a copy of the namespace",
+    );
 }
 
 #[test]
 fn an_empty_range() {
     let empty = |file: PathBuf| fs::write(file, "").unwrap();
-    Spoiled::new(a_range(), empty).refused_by_every_way(End::Corrupt, &["expected"], "restore the file from a copy of the namespace");
+    Spoiled::new(a_range(), empty).refused_by_every_way(
+        End::Corrupt,
+        &["expected"],
+        "restore the file from a copy of the namespace",
+    );
 }
 
 #[test]
 fn a_range_that_is_gone() {
     let gone = |file: PathBuf| fs::remove_file(file).unwrap();
-    Spoiled::new(a_range(), gone).refused_by_every_way(End::Corrupt, &["expected a file, found none"], "garbage-collected are gone for good");
+    Spoiled::new(a_range(), gone).refused_by_every_way(
+        End::Corrupt,
+        &["expected a file, found none"],
+        "garbage-collected are gone for good",
+    );
 }
 
 #[test]

@@ -35,10 +35,14 @@ fn wrong_lakefs_credentials() {
     let (s3, lake, _) = in_a_bucket("orders");
     let server = FakeLakefs::start(&lake);
     let command = || Millrace::new().s3(&s3).lakefs(&server).env("LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY", "not-the-secret");
-    for words in [&["export", "lakefs://orders/main", "s3://dest/x"][..], &["plan", "lakefs://orders/main", "s3://dest/x"], &["ls", "lakefs://orders/main"]] {
+    for words in [
+        &["export", "lakefs://orders/main", "s3://dest/x"][..],
+        &["plan", "lakefs://orders/main", "s3://dest/x"],
+        &["ls", "lakefs://orders/main"],
+    ] {
         refused(End::Unreachable, command, words)
-            .says(&[&format!("the lakeFS server at {}", server.endpoint()), "401", "error authenticating request"])
-            .helps(&["LAKECTL_CREDENTIALS_ACCESS_KEY_ID", "LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY"]);
+            .says(&[&format!("lakeFS at {} refuses the credentials", server.endpoint()), "LAKECTL_CREDENTIALS_ACCESS_KEY_ID"])
+            .helps(&["check the access key id and the secret access key, and that they belong to this server"]);
     }
     assert_no_writes(&s3);
     assert!(server.log().iter().all(|asked| !asked.signed_in && asked.status == 401), "{:?}", server.log());
@@ -75,7 +79,8 @@ fn a_lakefs_server_that_only_fails() {
     let server = FakeLakefs::start(&lake);
     server.set_broken(true);
     refused(End::Unreachable, || Millrace::new().s3(&s3).lakefs(&server), &["export", "lakefs://orders/main", "s3://dest/x"])
-        .says(&[&format!("the lakeFS server at {}", server.endpoint()), "500", "internal server error"]);
+        .says(&[&format!("lakeFS at {} answers 500 for repository `orders`: internal server error", server.endpoint())])
+        .helps(&["look into the server's log"]);
     assert_no_writes(&s3);
 }
 
@@ -85,8 +90,8 @@ fn an_endpoint_that_is_no_lakefs() {
     let server = FakeLakefs::start(&lake);
     let command = || Millrace::new().s3(&s3).lakefs(&server).env("LAKECTL_SERVER_ENDPOINT_URL", s3.endpoint());
     refused(End::Unreachable, command, &["export", "lakefs://orders/main", "s3://dest/x"])
-        .says(&[&s3.endpoint()])
-        .helps(&["endpoint"]);
+        .says(&[&format!("what answers at {} is no lakeFS server", s3.endpoint())])
+        .helps(&["give the server's own URL as the endpoint"]);
     for bad in ["lakefs.example.com", "ftp://lakefs", "http://user:hush@lakefs"] {
         let command = || Millrace::new().lakefs(&server).env("LAKECTL_SERVER_ENDPOINT_URL", bad);
         let refusal = refused(End::Usage, command, &["ls", "lakefs://orders/main"]).helps(&["https://lakefs.example.com"]);
@@ -135,17 +140,24 @@ fn wrong_credentials_of_a_store() {
     s3.add_key(KeyPair::new("reader", "of-the-lake-only").allow("lake", Permission::Read));
     let url = format!("{url}?ref=main");
     let unknown = || Millrace::new().s3(&s3).env("AWS_ACCESS_KEY_ID", "nobody");
-    refused(End::Unreachable, unknown, &["export", &url, "s3://dest/x"]).says(&["the lake at s3://lake/orders"]).helps(&["credentials"]);
+    refused(End::Unreachable, unknown, &["export", &url, "s3://dest/x"])
+        .says(&["the lake at s3://lake/orders"])
+        .helps(&["credentials"]);
     let wrong = || Millrace::new().s3(&s3).env("AWS_SECRET_ACCESS_KEY", "not-the-secret");
-    refused(End::Unreachable, wrong, &["export", &lake.file_url("main"), "s3://dest/x"])
-        .says(&["s3://dest/x"])
-        .helps(&["credentials for s3://dest", "AWS_PROFILE", "AWS_ACCESS_KEY_ID", "[[store]]"]);
+    refused(End::Unreachable, wrong, &["export", &lake.file_url("main"), "s3://dest/x"]).says(&["s3://dest/x"]).helps(&[
+        "credentials for s3://dest",
+        "AWS_PROFILE",
+        "AWS_ACCESS_KEY_ID",
+        "[[store]]",
+    ]);
     let none = || Millrace::new().s3(&s3).env_remove("AWS_ACCESS_KEY_ID").env_remove("AWS_SECRET_ACCESS_KEY");
     refused(End::Unreachable, none, &["export", &lake.file_url("main"), "s3://dest/x"])
         .says(&["s3://dest/x"])
         .helps(&["AWS_PROFILE", "AWS_ACCESS_KEY_ID"]);
     let reader = || Millrace::new().envs(s3.env_as("reader"));
-    refused(End::Unreachable, reader, &["export", &url, "s3://dest/x"]).says(&["s3://dest/x"]).helps(&["credentials for s3://dest"]);
+    refused(End::Unreachable, reader, &["export", &url, "s3://dest/x"])
+        .says(&["s3://dest/x"])
+        .helps(&["credentials for s3://dest"]);
     let tried = s3.log().filter(|op| op.is_write() && op.status < 300);
     assert!(tried.is_empty(), "{tried}");
     let secrets = [SECRET_KEY, "not-the-secret", "of-the-lake-only"];
@@ -159,9 +171,11 @@ fn a_store_that_is_not_there() {
     let s3 = S3Server::with_buckets(&["dest"]);
     let closed = nowhere();
     let command = || Millrace::new().s3(&s3).env("AWS_ENDPOINT_URL", &closed);
-    refused(End::Unreachable, command, &["export", &lake.file_url("main"), "s3://dest/x"])
-        .says(&["s3://dest/x"])
-        .helps(&["AWS_ENDPOINT_URL", "AWS_REGION", "s3://dest"]);
+    refused(End::Unreachable, command, &["export", &lake.file_url("main"), "s3://dest/x"]).says(&["s3://dest/x"]).helps(&[
+        "AWS_ENDPOINT_URL",
+        "AWS_REGION",
+        "s3://dest",
+    ]);
     refused(End::Unreachable, command, &["ls", "lake+s3://lake/orders?ref=main"])
         .says(&["the lake at s3://lake/orders cannot be read"])
         .helps(&["endpoint"]);

@@ -83,7 +83,8 @@ fn another_lake_is_refused_or_adopted() {
     let stage = Stage::new("orders", Place::Folder, Place::Bucket);
     export_part(&stage, "site/", &[]).expect_code(0);
     let gateway = Lake::named("gateway");
-    let export = |options: &[&str]| stage.millrace("export").args([gateway.file_url("main"), stage.destination()]).args(options).run();
+    let export =
+        |options: &[&str]| stage.millrace("export").args([gateway.file_url("main"), stage.destination()]).args(options).run();
     let refused = export(&[]);
     assert_refused(&stage, refused, &["--adopt", "gateway"]);
     export(&["--adopt=own"]).expect_code(0);
@@ -97,7 +98,8 @@ fn a_part_follows_its_commits() {
         let source = format!("{}&prefix=tables/orders/", stage.source(label));
         stage.millrace("export").args([source, stage.destination()]).run().expect_code(0);
         let tree = stage.expected(label).into_iter();
-        let expected: Tree = tree.filter_map(|(key, body)| Some((key.strip_prefix("tables/orders/")?.to_owned(), body))).collect();
+        let expected: Tree =
+            tree.filter_map(|(key, body)| Some((key.strip_prefix("tables/orders/")?.to_owned(), body))).collect();
         assert_eq!(stage.data(), expected, "{label}");
         stage.assert_success(label);
     }

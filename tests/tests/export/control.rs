@@ -123,7 +123,8 @@ fn a_run_writes_its_record_for_the_history() {
     let runs = outcome.json_lines();
     assert_eq!(runs.len(), 2);
     for (kept, told) in runs.iter().zip([&day4, &load]) {
-        for field in ["run", "state", "commit", "base", "rounds", "copied", "deleted", "retracted", "bytes", "receipt", "marker"] {
+        for field in ["run", "state", "commit", "base", "rounds", "copied", "deleted", "retracted", "bytes", "receipt", "marker"]
+        {
             assert_eq!(kept[field], told[field], "{field}: {outcome}");
         }
         assert!(kept["requests"]["data"] == told["requests"]["data"] && kept["elapsed_ms"].as_u64() > Some(0), "{kept}");

@@ -42,7 +42,8 @@ fn the_first_commit_of_a_repository_has_no_objects_and_is_proved_all_the_same() 
         stage.assert_success("empty");
         if to == Place::Bucket {
             let commit = &stage.lake.commit("empty").id;
-            let mut expected = vec!["HEAD.json".to_owned(), "plan.json".to_owned(), "receipt.json".to_owned(), "run.json".to_owned()];
+            let mut expected =
+                vec!["HEAD.json".to_owned(), "plan.json".to_owned(), "receipt.json".to_owned(), "run.json".to_owned()];
             expected.insert(0, success(commit));
             assert_eq!(own_writes(&stage), expected);
         }

@@ -38,7 +38,10 @@ fn a_missing_source_is_named_its_round_is_done_and_later_rounds_wait() {
     assert_eq!(report["skipped"], 12 + 3, "the deletes of the round, and the markers");
     let failed = &report["failures"][0];
     let source = format!("s3://{bucket}/{key}");
-    assert_eq!((&failed["key"], &failed["action"], &failed["source"]), (&MISSING.into(), &"copy".into(), &source.as_str().into()));
+    assert_eq!(
+        (&failed["key"], &failed["action"], &failed["source"]),
+        (&MISSING.into(), &"copy".into(), &source.as_str().into())
+    );
     assert!(failed["error"].as_str().unwrap().contains("is missing"), "{failed}");
     assert_eq!(stage.data(), half_way(&stage));
     let markers = stage.status_markers();

@@ -17,8 +17,7 @@ const RETRACTED: [&str; 4] = [
     "tables/orders/dt=2026-01-02/_SUCCESS",
     "tables/orders/dt=2026-01-04/_SUCCESS",
 ];
-const PUBLISHED: [&str; 3] =
-    ["_SUCCESS", "tables/orders/dt=2026-01-02/_SUCCESS", "tables/orders/dt=2026-01-04/_SUCCESS"];
+const PUBLISHED: [&str; 3] = ["_SUCCESS", "tables/orders/dt=2026-01-02/_SUCCESS", "tables/orders/dt=2026-01-04/_SUCCESS"];
 
 fn with_foreign(mut tree: Tree) -> Tree {
     tree.extend(FOREIGN.map(|key| (key.to_owned(), b"not ours".to_vec())));
@@ -94,14 +93,15 @@ fn next_export(stage: &Stage) {
 /// Exactly the changed keys and the markers are written, each once, and exactly the removed ones deleted.
 fn assert_requests(stage: &Stage) {
     let effects = stage.effects();
-    let data = effects.iter().filter(|effect| effect.is_data());
-    let (writes, deletes): (Vec<_>, Vec<_>) = data.partition(|effect| effect.is_write());
-    let (written, deleted) = difference(stage);
-    assert_eq!(keys_of(writes), written.iter().map(String::as_str).collect::<Vec<_>>());
-    assert_eq!(keys_of(deletes), deleted.iter().map(String::as_str).collect::<Vec<_>>());
-    let markers = effects.iter().filter(|effect| effect.is_marker());
-    let (writes, deletes): (Vec<_>, Vec<_>) = markers.partition(|effect| effect.is_write());
-    assert_eq!((keys_of(writes), keys_of(deletes)), (PUBLISHED.to_vec(), RETRACTED.to_vec()));
+    let split = |of: fn(&Effect) -> bool| -> (Vec<Effect>, Vec<Effect>) {
+        effects.iter().filter(|effect| of(effect)).cloned().partition(Effect::is_write)
+    };
+    let (here, gone) = difference(stage);
+    let (puts, deletes) = split(Effect::is_data);
+    assert_eq!(keys_of(&puts), here.iter().map(String::as_str).collect::<Vec<_>>());
+    assert_eq!(keys_of(&deletes), gone.iter().map(String::as_str).collect::<Vec<_>>());
+    let (puts, deletes) = split(Effect::is_marker);
+    assert_eq!((keys_of(&puts), keys_of(&deletes)), (PUBLISHED.to_vec(), RETRACTED.to_vec()));
 }
 
 fn converges(from: Place, to: Place) {

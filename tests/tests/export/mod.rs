@@ -10,6 +10,7 @@ mod failures;
 mod full;
 mod invariants;
 mod keys;
+mod made_up;
 mod options;
 mod plans;
 mod report;

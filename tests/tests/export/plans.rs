@@ -39,7 +39,9 @@ fn like_an_export(to: Place) {
         assert_eq!(effects(&other.server.log(), super::PREFIX), []);
         let applied = apply(&other, &folder);
         assert_eq!(applied["run"], planned["run"]);
-        for field in ["state", "commit", "base", "rounds", "copied", "deleted", "retracted", "unchanged", "bytes", "ranges", "marker"] {
+        for field in
+            ["state", "commit", "base", "rounds", "copied", "deleted", "retracted", "unchanged", "bytes", "ranges", "marker"]
+        {
             assert_eq!(applied[field], exported[field], "{label}: {field}");
         }
         assert_eq!(applied["requests"]["data"], exported["requests"]["data"]);

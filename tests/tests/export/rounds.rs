@@ -11,11 +11,15 @@ use super::{BUCKET, Effect, PREFIX, Place, Stage, is_marker};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Step {
     /// Outermost first.
-    Retract { depth: usize },
+    Retract {
+        depth: usize,
+    },
     Copy,
     Delete,
     /// Innermost first.
-    Publish { height: usize },
+    Publish {
+        height: usize,
+    },
 }
 
 /// The step that a request to the destination belongs to; none for Millrace's own keys.
@@ -130,14 +134,14 @@ fn the_steps_of_a_tree_of_nested_markers_are_barriers() {
 #[test]
 fn own_rounds_come_after_the_rest_of_the_data_and_before_the_markers() {
     let stage = Stage::s3("orders");
-    let options = ["--round", "*.html", "--round", "sql:key LIKE 'logs/2026/0%' AND size > 0"];
+    let options = ["--round", "site/*.html", "--round", "sql:key LIKE 'logs/2026/0%' AND size > 0"];
     let report = stage.exported("load", &options);
     let names: Vec<_> = report["rounds"].as_array().unwrap().iter().map(|round| round["name"].as_str().unwrap()).collect();
-    assert_eq!(names, ["retract", "data", "*.html", "sql:key LIKE 'logs/2026/0%' AND size > 0", "markers"]);
+    assert_eq!(names, ["retract", "data", "site/*.html", "sql:key LIKE 'logs/2026/0%' AND size > 0", "markers"]);
     let sizes: BTreeMap<_, _> = stage.lake.objects("load").into_iter().map(|object| (object.path, object.size_bytes)).collect();
     let round = |key: &str| match key {
         key if is_marker(key) => 4,
-        key if key.ends_with(".html") => 2,
+        "site/index.html" => 2,
         key if key.starts_with("logs/2026/0") && sizes[key] > 0 => 3,
         _ => 1,
     };

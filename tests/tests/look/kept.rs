@@ -122,8 +122,10 @@ fn runs_are_listed_newest_first_and_are_a_table() {
     assert_eq!(lines.len(), 3, "{text}");
 
     let rows = sql(&dest, "SELECT run, state, copied, commit FROM runs ORDER BY run DESC");
-    let expected: Vec<Value> =
-        runs.iter().map(|run| json!({ "run": run["run"], "state": "succeeded", "copied": run["copied"], "commit": run["commit"] })).collect();
+    let expected: Vec<Value> = runs
+        .iter()
+        .map(|run| json!({ "run": run["run"], "state": "succeeded", "copied": run["copied"], "commit": run["commit"] }))
+        .collect();
     assert_eq!(rows, expected);
 }
 

@@ -84,7 +84,9 @@ fn explain_shows_which_columns_and_keys_are_read_and_how_many_ranges() {
     for condition in ["path LIKE 'tables/%'", "starts_with(path, 'tables/')", "path >= 'tables/' AND path < 'tables0'"] {
         assert_eq!(
             physical(&format!("SELECT path FROM objects('main') WHERE {condition}")),
-            format!(r#"ObjectsExec: commit={commit}, projection=[path], pushed=[path >= "tables/" AND path < "tables0"], ranges=1/12"#),
+            format!(
+                r#"ObjectsExec: commit={commit}, projection=[path], pushed=[path >= "tables/" AND path < "tables0"], ranges=1/12"#
+            ),
             "{condition}"
         );
     }

@@ -122,7 +122,10 @@ fn a_bare_metarange_can_be_listed_and_compared_with_a_ref() {
     let url = |label: &str| format!("{folder}?metarange={}", lake.commit(label).meta_range_id);
     let lines = |words: &[&str]| Millrace::new().args(["--output", "json"]).args(words).run().expect_code(0).stdout;
     assert_eq!(lines(&["ls", &url("load")]), lines(&["ls", &lake.file_url("v1")]));
-    assert_eq!(lines(&["diff", &url("load"), &lake.file_url("v2")]), lines(&["diff", &lake.file_url("v1"), &lake.file_url("v2")]));
+    assert_eq!(
+        lines(&["diff", &url("load"), &lake.file_url("v2")]),
+        lines(&["diff", &lake.file_url("v1"), &lake.file_url("v2")])
+    );
     assert_eq!(lines(&["refs", &url("load")]), lines(&["refs", &folder]), "the metarange is no part of the question");
 }
 

@@ -225,7 +225,7 @@ impl GuardArgs {
     /// As the engine wants it.
     pub(crate) fn guards(&self) -> Guards {
         Guards {
-            max_delete: self.max_delete.unwrap_or_default(),
+            max_delete: self.max_delete,
             force: self.force,
             adopt: match self.adopt {
                 None => Adopt::No,

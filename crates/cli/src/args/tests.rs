@@ -40,6 +40,23 @@ fn every_verb_that_is_built_is_understood() {
         &["cat", "lakefs://r/a", "-o", "file", "--", "-dash/key"],
         &["sql", "SELECT 1"],
         &["sql", "a=lakefs://r/a", "b=./plan", "SELECT 1"],
+        &["lake", "init", "lake+file:///srv/lake"],
+        &[
+            "lake",
+            "commit",
+            "lake+file:///l?ref=main",
+            "./out",
+            "-m",
+            "load",
+            "--meta",
+            "a=b=c",
+            "--prefix",
+            "x/",
+            "--allow-empty",
+        ],
+        &["lake", "branch", "lake+file:///l?ref=main", "dev"],
+        &["lake", "tag", "lake+file:///l", "v1", "--delete"],
+        &["lake", "merge", "lake+file:///l?ref=dev", "main", "--strategy", "source-wins"],
         &["completions", "bash"],
     ];
     for words in table {
@@ -50,7 +67,7 @@ fn every_verb_that_is_built_is_understood() {
 #[test]
 fn verbs_that_are_not_built_are_not_known() {
     let help = Cli::command().render_long_help().to_string();
-    for verb in ["verify", "status", "wait", "cancel", "import", "watch", "lake", "scheduler", "executor"] {
+    for verb in ["verify", "status", "wait", "cancel", "import", "watch", "scheduler", "executor"] {
         assert!(parse(&[verb, "x"]).is_err(), "{verb}");
         assert!(!help.lines().any(|l| l.trim_start().starts_with(&format!("{verb} "))), "{verb} is in the help");
     }
@@ -98,10 +115,10 @@ fn markers_are_read() {
 #[test]
 fn guards_are_read() {
     let table = [
-        (&["--max-delete", "1000"][..], MaxDelete::Count(1000)),
-        (&["--max-delete=12.5%"], MaxDelete::Percent(12.5)),
-        (&["--max-delete", "0"], MaxDelete::Count(0)),
-        (&[], MaxDelete::Percent(50.0)),
+        (&["--max-delete", "1000"][..], Some(MaxDelete::Count(1000))),
+        (&["--max-delete=12.5%"], Some(MaxDelete::Percent(12.5))),
+        (&["--max-delete", "0"], Some(MaxDelete::Count(0))),
+        (&[], None),
     ];
     for (words, expected) in table {
         assert_eq!(export(words).guards.guards().max_delete, expected, "{words:?}");

@@ -39,3 +39,11 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
         Err(e) => Err(format!("{e}; write 30s, 10m or 1h")),
     }
 }
+
+/// `KEY=VALUE`.
+pub(crate) fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("write KEY=VALUE".to_owned()),
+    }
+}

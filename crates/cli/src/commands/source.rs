@@ -35,10 +35,12 @@ impl Lake {
         Ok(Self { url, commits })
     }
 
-    /// The commit that the URL names.
-    pub(crate) async fn at(self) -> Result<LakeAt> {
-        let commit = self.commits.resolve(self.url.require_reference()?).await?;
-        Ok(LakeAt { lake: self, commit })
+    /// Opens the lake of `url` at the commit that it names. A URL that names none is told before a server is asked.
+    async fn open_at(registry: &Arc<Registry>, url: LakeUrl) -> Result<LakeAt> {
+        let reference = url.require_reference()?.to_owned();
+        let lake = Self::open(registry, url).await?;
+        let commit = lake.commits.resolve(&reference).await?;
+        Ok(LakeAt { lake, commit })
     }
 
     /// The URL names a branch, which may be moved back: not a tag, not a commit's id, not a step away from a branch.
@@ -63,7 +65,7 @@ impl Lake {
 
 /// Opens a lake at the commit that `text` names.
 pub(crate) async fn lake_at(registry: &Arc<Registry>, text: &str) -> Result<LakeAt> {
-    Lake::open(registry, LakeUrl::parse(text)?).await?.at().await
+    Lake::open_at(registry, LakeUrl::parse(text)?).await
 }
 
 /// What `export` and `plan` compare.
@@ -79,7 +81,7 @@ pub(crate) struct Compared {
 
 /// Resolves SOURCE and `--from`, in our own words or in the Spark exporter's.
 pub(crate) async fn compared(registry: &Arc<Registry>, words: &Words) -> Result<Compared> {
-    let LakeAt { lake, commit } = Lake::open(registry, words.url.clone()).await?.at().await?;
+    let LakeAt { lake, commit } = Lake::open_at(registry, words.url.clone()).await?;
     let from = match &words.from {
         Some(from) => Some(lake.commits.resolve(from).await.map_err(|e| e.context("the base of the export"))?),
         None => None,

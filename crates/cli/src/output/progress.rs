@@ -113,6 +113,21 @@ impl Progress for Reporter {
         }
     }
 
+    fn copying(&self, done: u64, total: u64, bytes: u64) {
+        if self.mode == Mode::Bars && self.current().bar.is_none() {
+            self.start(Some(total), "copying".to_owned());
+        }
+        let mut current = self.current();
+        if let Some(bar) = &current.bar {
+            bar.set_position(done);
+            bar.set_message(size::bytes(bytes));
+        } else if self.mode == Mode::Lines && current.last_line.elapsed() >= LINE_EVERY {
+            current.last_line = Instant::now();
+            drop(current);
+            self.line(&format!("copying: {} of {}, {}", size::count(done), size::counted(total, "file"), size::bytes(bytes)));
+        }
+    }
+
     fn planning(&self, rows: u64) {
         if self.mode != Mode::Bars {
             return;

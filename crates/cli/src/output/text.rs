@@ -152,9 +152,9 @@ fn notes(out: &mut impl Write, report: &RunReport) -> io::Result<()> {
     report.notes.iter().try_for_each(|text| note(out, text))
 }
 
-/// How a run ended, and what to do if it did not succeed. Of a refused one nothing is left to say but the error.
+/// How a run ended, and what to do if it did not succeed. Of one that did not begin nothing is left to say but the error.
 pub(crate) fn summary(out: &mut impl Write, report: &RunReport) -> io::Result<()> {
-    if report.state == State::Refused {
+    if !began(report) {
         return Ok(());
     }
     writeln!(out, "{} {} to {}", headline(report.state), report.source.bold(), report.destination.bold())?;
@@ -165,6 +165,15 @@ pub(crate) fn summary(out: &mut impl Write, report: &RunReport) -> io::Result<()
     notes(out, report)?;
     failures(out, report)?;
     writeln!(out, "{}", ending(report).bold())
+}
+
+/// Whether anything was done at the destination. What it holds, its SUCCESS marker included, is as it was before otherwise.
+fn began(report: &RunReport) -> bool {
+    match report.state {
+        State::Refused => false,
+        State::Failed | State::Cancelled => !report.rounds.is_empty() || report.marker.is_some(),
+        State::Running | State::Planned | State::Succeeded => true,
+    }
 }
 
 fn headline(state: State) -> String {

@@ -49,7 +49,7 @@ fn check_tag(name: &str) -> Result<()> {
         "it is empty"
     } else if name == "@" || name.contains("@{") {
         "`@` alone and `@{` have a meaning of their own"
-    } else if name.ends_with('.') || name.ends_with(".lock") {
+    } else if name.rsplit_once('.').is_some_and(|(_, end)| end.is_empty() || end == "lock") {
         "it ends in `.` or `.lock`"
     } else if name.contains("..") {
         "it holds `..`"

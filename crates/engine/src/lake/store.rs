@@ -89,10 +89,6 @@ impl Lake {
         format!("lake+{}", self.location)
     }
 
-    pub(super) fn registry(&self) -> &Arc<Registry> {
-        &self.registry
-    }
-
     pub(super) fn place(&self) -> &Destination {
         &self.place
     }
@@ -258,10 +254,8 @@ impl Snapshot {
         }
         let names: Vec<_> = self.refs.branches.keys().take(10).map(String::as_str).collect();
         let what = if self.refs.tags.contains_key(name) { "is a tag, not a branch" } else { "is no branch of the lake" };
-        Err(Error::usage(format!("`{name}` {what}")).with_help(format!(
-            "branches are {}; `millrace lake branch` makes another one",
-            names.join(", ")
-        )))
+        Err(Error::usage(format!("`{name}` {what}"))
+            .with_help(format!("branches are {}; `millrace lake branch` makes another one", names.join(", "))))
     }
 
     /// A commit by its id.
@@ -310,7 +304,7 @@ mod tests {
         assert_eq!(RefsManifest::parse(&json, "f").unwrap(), manifest);
         let at = Location::parse("/srv/lake").unwrap();
         assert_eq!(own_format(&at, &json).unwrap(), Some(LAKE_FORMAT));
-        assert_eq!(own_format(&at, manifest.to_json().as_bytes()).unwrap(), None);
+        assert_eq!(own_format(&at, &manifest.to_json()).unwrap(), None);
         let newer = String::from_utf8(json).unwrap().replace("\"format\": 1", "\"format\": 2");
         assert_eq!(own_format(&at, newer.as_bytes()).unwrap_err().kind(), planner::ErrorKind::Usage);
     }

@@ -79,7 +79,7 @@ mod tests {
             prefixes in proptest::collection::vec("[ab]{0,3}", 0..4),
             keys in proptest::collection::btree_set("[ab]{0,5}", 2..8),
         ) {
-            let all: Prefixes = prefixes.iter().map(|p| p.as_bytes()).collect();
+            let all: Prefixes = prefixes.iter().map(String::as_bytes).collect();
             let held = |key: &str| prefixes.iter().any(|prefix| key.starts_with(&**prefix));
             let (first, last) = (keys.first().unwrap(), keys.last().unwrap());
             let range = range(first, last);

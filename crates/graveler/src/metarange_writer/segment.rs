@@ -11,8 +11,7 @@ use tokio::task::{JoinError, spawn_blocking};
 
 use super::{Piece, WriteCounts};
 use crate::error::{Error, ErrorKind, Result};
-use crate::range::RangeInfo;
-use crate::range_writer::RangeWriter;
+use crate::range_writer::{Buffers, RangeWriter};
 use crate::sink::{MetadataSink, Stored};
 use crate::sstable::FinishedTable;
 use crate::value;
@@ -115,12 +114,13 @@ pub(super) struct Segment {
     pub(super) sink: Arc<dyn MetadataSink>,
     pub(super) writer: RangeWriter,
     pub(super) spares: Arc<Spares>,
+    pub(super) buffers: Buffers,
 }
 
 impl Segment {
     /// Builds and stores ranges until no more batches come.
     pub(super) async fn run(self, mut batches: mpsc::Receiver<Ticket>) -> Result<Piece> {
-        let Self { at, sink, mut writer, spares } = self;
+        let Self { at, sink, mut writer, spares, buffers } = self;
         let mut piece = Piece { at, ranges: Vec::new(), counts: WriteCounts::default() };
         while let Some((batch, permit)) = batches.recv().await {
             let spares = Arc::clone(&spares);
@@ -133,28 +133,29 @@ impl Segment {
             let (back, ended) = joined(built.await)?;
             writer = back;
             for table in ended? {
-                piece.store(&*sink, table).await?;
+                piece.store(&*sink, &table).await?;
+                buffers.give(table.bytes);
             }
         }
         let last = joined(spawn_blocking(move || writer.finish()).await)?;
         if let Some(table) = last {
-            piece.store(&*sink, table).await?;
+            piece.store(&*sink, &table).await?;
+            buffers.give(table.bytes);
         }
         Ok(piece)
     }
 }
 
 impl Piece {
-    async fn store(&mut self, sink: &dyn MetadataSink, table: FinishedTable) -> Result<()> {
-        match sink.put(&table).await? {
+    async fn store(&mut self, sink: &dyn MetadataSink, table: &FinishedTable) -> Result<()> {
+        match sink.put(table).await? {
             Stored::Written => {
                 self.counts.ranges_written += 1;
                 self.counts.bytes_written += table.bytes.len() as u64;
             }
             Stored::Existed => self.counts.ranges_existed += 1,
         }
-        let range: RangeInfo = table.range_info();
-        self.ranges.push(range);
+        self.ranges.push(table.range_info());
         Ok(())
     }
 }
@@ -163,9 +164,7 @@ impl Piece {
 pub(super) fn joined<T>(ended: std::result::Result<T, JoinError>) -> Result<T> {
     ended.map_err(|error| match error.try_into_panic() {
         Ok(panic) => resume_unwind(panic),
-        Err(error) => {
-            Error::new(ErrorKind::Unreachable, "(being written)", "expected the writer to run on, the program stops")
-                .caused_by(error)
-        }
+        Err(error) => Error::new(ErrorKind::Unreachable, "(being written)", "expected the writer to run on, the program stops")
+            .caused_by(error),
     })
 }

@@ -73,6 +73,7 @@ impl ReadAt for MemoryFile {
 pub struct StoreFile {
     store: Arc<dyn ObjectStore>,
     path: Path,
+    name: String,
     size: OnceLock<u64>,
 }
 
@@ -80,11 +81,17 @@ impl StoreFile {
     /// The object at `path`; nothing is read yet.
     #[must_use]
     pub fn new(store: Arc<dyn ObjectStore>, path: Path) -> Self {
-        Self { store, path, size: OnceLock::new() }
+        Self { store, name: path.to_string(), path, size: OnceLock::new() }
+    }
+
+    /// Gives it the name by which errors call it, where that is not its path.
+    #[must_use]
+    pub fn named(self, name: impl Into<String>) -> Self {
+        Self { name: name.into(), ..self }
     }
 
     fn failed(&self, error: object_store::Error) -> Error {
-        Error::from_store(self.path.as_ref(), error)
+        Error::from_store(&self.name, error)
     }
 
     async fn read_suffix(&self, len: u64) -> object_store::Result<(u64, Bytes)> {
@@ -98,7 +105,7 @@ impl StoreFile {
 #[async_trait]
 impl ReadAt for StoreFile {
     fn name(&self) -> &str {
-        self.path.as_ref()
+        &self.name
     }
 
     async fn size(&self) -> Result<u64> {

@@ -80,9 +80,15 @@ impl TableWriter {
     /// A file with no records yet.
     #[must_use]
     pub fn new(properties: TableProperties) -> Self {
+        Self::in_buffer(properties, Vec::new())
+    }
+
+    /// The same in memory that is at hand and empty.
+    pub(crate) fn in_buffer(properties: TableProperties, buffer: Vec<u8>) -> Self {
+        debug_assert!(buffer.is_empty());
         Self {
             properties,
-            out: Vec::new(),
+            out: buffer,
             data: BlockBuilder::new(DATA_RESTART_INTERVAL, Keys::Internal),
             index: IndexBuilder::new(),
             hasher: ContentHasher::new(),

@@ -167,7 +167,7 @@ fn a_manifest_may_say_more_and_must_not_say_less() {
     let manifest = RefsManifest::parse(text.as_bytes(), "f").unwrap();
     assert_eq!(manifest.tags_meta_range_id, id);
     let error = RefsManifest::parse(b"{}", "f").unwrap_err();
-    assert!(error.message().contains("commits_meta_range_id"), "{error}");
+    assert!(error.message().contains("branches_meta_range_id"), "{error}");
     let text = text.replace(&id, "short");
     let error = RefsManifest::parse(text.as_bytes(), "f").unwrap_err();
     assert!(error.message().contains("found `short`"), "{error}");

@@ -22,7 +22,7 @@ fn properties(table: &LoadedTable) -> TableProperties {
     all.map(|(name, value)| (text(name), text(value))).collect()
 }
 
-fn rebuild(table: &LoadedTable) -> FinishedTable {
+pub(crate) fn rebuild(table: &LoadedTable) -> FinishedTable {
     let mut writer = TableWriter::new(properties(table));
     let mut records = table.records();
     while records.advance().unwrap() {

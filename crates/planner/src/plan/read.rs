@@ -68,9 +68,30 @@ pub async fn upload_plan(folder: &Path, plan: &PlanFile, to: &MetadataStore) -> 
     for (_, _, shard) in plan.shards() {
         upload_file(&folder.join(&shard.file), to, &shard.file).await?;
     }
-    let text = serde_json::to_vec_pretty(plan).map_err(|e| Error::bug(format!("{PLAN_FILE}: {e}")))?;
+    let text = contents_text(plan)?;
     let path = to.prefix.clone().join(PLAN_FILE);
     to.store.put(&path, Bytes::from(text).into()).await.map(|_| ()).map_err(|e| unwritable(PLAN_FILE, &e))
+}
+
+/// Moves a plan from the local `folder` to another one of the same file system: shards first, `plan.json` last.
+///
+/// # Errors
+/// `Unreachable` where it cannot be written.
+pub fn move_plan(folder: &Path, plan: &PlanFile, to: &Path) -> Result<()> {
+    let failed = |e: std::io::Error| {
+        Error::unreachable(format!("the plan cannot be written: {e}")).with_help("give a folder that can be written with -o")
+    };
+    std::fs::create_dir_all(to).map_err(failed)?;
+    for (_, _, shard) in plan.shards() {
+        let target = to.join(&shard.file);
+        target.parent().map_or(Ok(()), std::fs::create_dir_all).map_err(failed)?;
+        std::fs::rename(folder.join(&shard.file), target).map_err(failed)?;
+    }
+    std::fs::write(to.join(PLAN_FILE), contents_text(plan)?).map_err(failed)
+}
+
+fn contents_text(plan: &PlanFile) -> Result<Vec<u8>> {
+    serde_json::to_vec_pretty(plan).map_err(|e| Error::bug(format!("{PLAN_FILE}: {e}")))
 }
 
 /// Copies the shards of the plan at `from` into the local `folder`, and makes sure that they are those of its digests.
@@ -151,5 +172,10 @@ pub async fn upload_file(from: &Path, to: &MetadataStore, name: &str) -> Result<
 }
 
 fn unwritable(name: &str, error: &object_store::Error) -> Error {
-    Error::unreachable(format!("the plan's {name} cannot be written: {error}"))
+    use object_store::Error::{PermissionDenied, Unauthenticated};
+    let help = match error {
+        PermissionDenied { .. } | Unauthenticated { .. } => "check the store's credentials, and that they may write there",
+        _ => "check that the place is there, has room, and may be written",
+    };
+    Error::unreachable(format!("{name} cannot be written: {error}")).with_help(help)
 }

@@ -12,6 +12,7 @@ use crate::directories::{Closed, Decision, Directories, MarkerRow, RowFacts};
 use crate::entry::EntryBatch;
 use crate::error::{Error, Result};
 use crate::guard::{self, Refusals, SelfDestruction};
+use crate::overview::{Gathering, PlanOverview};
 use crate::part::Part;
 use crate::plan::{Action, PlanWriter, Round, Row, StepKey};
 use crate::round::{MARKER, Rounds, is_marker};
@@ -48,6 +49,7 @@ pub(super) struct Assembly<'a> {
     rows: u64,
     objects: u64,
     held: (u64, Vec<String>),
+    overview: Gathering,
 }
 
 /// A delete that may still turn out to be in the way of a copy.
@@ -99,6 +101,7 @@ impl<'a> Assembly<'a> {
             rows: 0,
             objects: 0,
             held: (0, Vec::new()),
+            overview: Gathering::default(),
         }
     }
 
@@ -187,6 +190,8 @@ impl<'a> Assembly<'a> {
             (true, true) => {
                 self.fate(key, Fate::Copied);
                 copies.add(judged.copy_rounds[i], i, reason);
+                let size = Some(batch.right.size().value(i));
+                self.overview.row(judged.copy_rounds[i], Action::Copy, key, size, reason);
                 self.settle_deletes()
             }
             (true, false) => {
@@ -206,6 +211,7 @@ impl<'a> Assembly<'a> {
 
     fn delete(&mut self, deletion: Deletion) -> Result<()> {
         self.rows += 1;
+        self.overview.row(deletion.round, Action::Delete, &deletion.key, deletion.size, deletion.reason);
         if !self.rules.file_system {
             return self.write_delete(&deletion, 2);
         }
@@ -266,6 +272,8 @@ impl<'a> Assembly<'a> {
     fn check_key(&mut self, key: &str) {
         if guard::is_reserved(key) {
             self.refusals.add(key, "is a name that Millrace keeps for itself at every destination");
+        } else if key.starts_with('/') && !self.part.is_all() {
+            self.refusals.add(key, "begins with a slash without the prefix");
         } else if let Some(why) = guard::unfit(key, self.rules, self.prefix_bytes) {
             self.refusals.add(key, why);
         } else if let Some(why) = self.blocked(key) {
@@ -294,11 +302,11 @@ impl<'a> Assembly<'a> {
         let files = self.rules.file_system;
         let found: Vec<(Closed, Found, Found)> = stream::iter(closed)
             .map(|one| async move {
-                let Some(lookup) = lookup.filter(|_| one.covers_changes) else { return Ok((one, None, None)) };
+                let Some(lookup) = lookup else { return Ok((one, None, None)) };
                 let path = part.path_of(&one.key);
-                let marker = if one.marker.is_none() { lookup.get(&path).await? } else { None };
+                let marker = if one.covers_changes && one.marker.is_none() { lookup.get(&path).await? } else { None };
                 let folder = path[..path.len() - MARKER.len()].trim_end_matches('/');
-                let file = if files && !folder.is_empty() && !part.path_of("").starts_with(folder) {
+                let file = if files && one.covers_writes && !folder.is_empty() && !part.path_of("").starts_with(folder) {
                     lookup.get(folder).await?
                 } else {
                     None
@@ -309,7 +317,7 @@ impl<'a> Assembly<'a> {
             .try_collect()
             .await?;
         for (mut one, marker, file) in found {
-            if let (Some(file), true) = (file, one.marker.is_none() || one.covers_changes) {
+            if let Some(file) = file {
                 self.refusals.add(&file.path, "is a file in the same commit as objects below it");
             }
             if one.marker.is_none() {
@@ -335,6 +343,7 @@ impl<'a> Assembly<'a> {
         let depth = i32::try_from(key.matches('/').count()).unwrap_or(i32::MAX);
         if retract {
             self.rows += 1;
+            self.overview.row(Rounds::RETRACT, Action::Retract, &key, None, reason);
             let step = StepKey { round: Rounds::RETRACT, order: depth, action: Action::Retract, depth: Some(depth) };
             self.writer.append(step, &Row::of_key(&key, &self.part.path_of(&key), reason))?;
         }
@@ -344,6 +353,7 @@ impl<'a> Assembly<'a> {
             self.refusals.add_destruction(&key, &entry.address);
         }
         self.rows += 1;
+        self.overview.row(self.rounds.markers(), Action::Copy, &key, Some(entry.size), reason);
         let step = StepKey { round: self.rounds.markers(), order: -depth, action: Action::Copy, depth: Some(depth) };
         self.writer.append(step, &Row::of_entry(&key, &entry, reason))
     }
@@ -357,6 +367,11 @@ impl<'a> Assembly<'a> {
         self.settle_deletes()?;
         let rest = std::mem::take(&mut self.waiting);
         rest.iter().try_for_each(|d| self.write_delete(d, 2))
+    }
+
+    /// The plan in brief.
+    pub(super) fn overview(&mut self) -> PlanOverview {
+        std::mem::take(&mut self.overview).finish()
     }
 
     /// What a person should know.
@@ -387,6 +402,7 @@ impl Judged<'_> {
     fn facts(&self, i: usize, changed: bool) -> RowFacts {
         RowFacts {
             changed,
+            written: changed && self.target.value(i),
             unselected_base: self.batch.has_left.value(i) && !self.base.value(i),
             unselected_target: self.batch.has_right.value(i) && !self.target.value(i),
         }

@@ -93,8 +93,10 @@ impl NamespaceSource {
             Err(object_store::Error::NotFound { .. }) => return Err(no_manifest(storage, &files).await),
             Err(error) => return Err(unreadable(&format!("the lake at {storage}"), &error)),
         };
-        let manifest = RefsManifest::parse(&json, path.as_ref())
-            .map_err(|e| Error::from(e).context(format!("the lake at {storage}")).with_help(NEW_DUMP))?;
+        let shown = storage.join(METADATA_FOLDER).join(REFS_MANIFEST).to_string();
+        // Of a damaged manifest no copy is wanted: a new one says what is true now.
+        let manifest =
+            RefsManifest::parse(&json, &shown).map_err(|e| Error::corrupt(e.to_string()).with_help(NEW_DUMP))?;
         // Of an embedded lake the manifest is the truth itself, and never old.
         let age = own_format(storage, &json)?.is_none().then_some(age);
         Ok(Self::with_dump(storage, &files, manifest, age))
@@ -128,7 +130,7 @@ impl NamespaceSource {
                 .with_help("`lakectl show commit lakefs://REPO/REF --show-meta-range-id` prints it"));
         }
         let files = stores.metadata(storage)?;
-        let namespace = namespace_of(&files);
+        let namespace = namespace_of(storage, &files);
         if let Err(error) = namespace.metarange(id).await {
             let missing = error.kind() == graveler::ErrorKind::NotFound;
             let error = Error::from(error);
@@ -146,14 +148,14 @@ impl NamespaceSource {
 
     fn with_dump(storage: &Location, files: &MetadataStore, manifest: RefsManifest, age: Option<i64>) -> Self {
         // The dump has a namespace of its own, so that its ranges are not counted as ranges of commits.
-        let dump = RefsDump::new(namespace_of(files), manifest);
+        let dump = RefsDump::new(namespace_of(storage, files), manifest);
         Self { refs: Refs::Dump(dump), age, ..Self::bare(storage, files) }
     }
 
     fn bare(storage: &Location, files: &MetadataStore) -> Self {
         Self {
             storage: storage.clone(),
-            namespace: namespace_of(files),
+            namespace: namespace_of(storage, files),
             refs: Refs::Metarange(Box::default()),
             age: None,
             commits: CommitCache::default(),
@@ -339,8 +341,8 @@ impl From<CommitData> for Commit {
     }
 }
 
-fn namespace_of(files: &MetadataStore) -> Namespace {
-    Namespace::new(Arc::new(StoreFiles::new(Arc::clone(&files.store), files.prefix.clone())))
+fn namespace_of(storage: &Location, files: &MetadataStore) -> Namespace {
+    Namespace::new(Arc::new(StoreFiles::new(Arc::clone(&files.store), files.prefix.clone()).at(storage.to_string())))
 }
 
 /// Absence is an answer here, everything else an error.

@@ -141,7 +141,8 @@ impl ServerSource {
         let storage = Location::parse(&answer.storage_namespace)
             .map_err(|e| e.context(format!("the storage namespace of `{repository}`")))?;
         let storage = namespace(&storage);
-        let store = stores.metadata(&storage).map(|files| StoreFiles::new(files.store, files.prefix)).map_err(|e| e.to_string());
+        let store = stores.metadata(&storage).map_err(|e| e.to_string());
+        let store = store.map(|files| StoreFiles::new(files.store, files.prefix).at(storage.to_string()));
         let files = Arc::new(ServedFiles {
             storage: storage.to_string(),
             store,

@@ -70,7 +70,13 @@ impl Clusters {
         self.clusters.retain(|c| !c.left.is_empty() || !c.right.is_empty() || c.touched.0 < c.touched.1);
     }
 
-    /// Ranges that will be read.
+    /// The ids of the ranges that will be read.
+    #[must_use]
+    pub fn opened(&self) -> HashSet<String> {
+        self.clusters.iter().flat_map(|c| c.left.iter().chain(&c.right)).map(|r| r.id.clone()).collect()
+    }
+
+    /// Reads of ranges to come; one that both sides hold may be read for each.
     #[must_use]
     pub fn ranges_to_open(&self) -> usize {
         self.clusters.iter().map(|c| c.left.len() + c.right.len()).sum()
@@ -121,6 +127,12 @@ fn share_out(clusters: &mut Vec<Cluster>, touched: &[String]) {
 }
 
 impl Cluster {
+    /// What merging it holds in memory at most: the largest range of either side, by their estimates.
+    pub(crate) fn held_bytes(&self) -> u64 {
+        let largest = |side: &[RangeInfo]| side.iter().map(|r| r.estimated_size).max().unwrap_or(0);
+        largest(&self.left) + largest(&self.right)
+    }
+
     fn first_key(&self) -> Option<&[u8]> {
         match (self.left.first(), self.right.first()) {
             (Some(l), Some(r)) => Some((&l.min_key[..]).min(&r.min_key[..])),

@@ -14,8 +14,11 @@ use crate::error::{Error, Result};
 use crate::location::Location;
 use crate::part::Part;
 
-/// Clusters that are read at a time. Each holds one range of either side and two batches.
-const CLUSTERS_AHEAD: usize = 4;
+/// Clusters that are read at a time, at most. Each holds one range of either side and a few batches.
+const CLUSTERS_AHEAD: usize = 8;
+
+/// What the ranges that are read at a time should come to, in bytes.
+const BYTES_AHEAD: u64 = 40 << 20;
 
 /// Batches that a cluster may be ahead of its reader.
 const BATCHES_AHEAD: usize = 2;
@@ -69,12 +72,14 @@ pub(crate) fn merge_clusters(
     clusters: Vec<Cluster>,
     spec: MergeSpec,
 ) -> BoxStream<'static, Result<DiffBatch>> {
+    let largest = clusters.iter().map(Cluster::held_bytes).max().unwrap_or(0).max(1);
+    let ahead = usize::try_from(BYTES_AHEAD / largest).unwrap_or(CLUSTERS_AHEAD).clamp(2, CLUSTERS_AHEAD);
     stream::iter(clusters)
         .map(move |cluster| {
             let merge = Merge::new((&namespace, &namespace), cluster, spec.clone());
             async move { Ok::<_, Error>(spawn_merge(merge)) }
         })
-        .buffered(CLUSTERS_AHEAD)
+        .buffered(ahead)
         .try_flatten()
         .boxed()
 }

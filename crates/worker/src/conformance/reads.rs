@@ -100,7 +100,7 @@ pub(super) async fn pins(store: &dyn Store, at: &str) -> Check {
     let head = done(store.head(&key).await, "head")?.ok_or("no head")?;
     ensure!(head.size == 100_000 && head.etag.as_deref() == Some(etag.as_str()), "head and get differ: {head:?}, {etag}");
 
-    let part = GetOptions { if_match: Some(etag.clone()), range: Some(10..1010) };
+    let part = GetOptions { if_match: Some(etag.clone()), range: Some(10..1010), ..GetOptions::default() };
     let get = done(store.get(&key, &part).await, "a pinned range")?;
     ensure!(get.size == 100_000, "the size of a range's object is said to be {}", get.size);
     ensure!(bytes_of(get).await? == bytes[10..1010], "a range returns other bytes");
@@ -110,7 +110,7 @@ pub(super) async fn pins(store: &dyn Store, at: &str) -> Check {
     ensure!(put.etag.as_deref() == Some(&small_etag), "put says etag {:?}, get_small {small_etag}", put.etag);
 
     write(store, &key, "another").await?;
-    let pinned = GetOptions { if_match: Some(etag), range: None };
+    let pinned = GetOptions { if_match: Some(etag), ..GetOptions::default() };
     refused(store.get(&key, &pinned).await, FailureKind::Precondition, "getting what was overwritten")?;
     remove(store, &key).await
 }

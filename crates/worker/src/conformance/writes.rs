@@ -4,7 +4,7 @@ use futures::future::join_all;
 
 use super::{Check, body_of, done, ensure, is_there, pattern, read, refused, remove, write};
 use crate::store::{
-    Attributes, Condition, CopyOptions, FailureKind, GetOptions, Md5Sum, PutOptions, SourceObject, Store, StoreError,
+    Attributes, Condition, CopyOptions, Expected, FailureKind, GetOptions, Md5Sum, PutOptions, SourceObject, Store, StoreError,
     UploadOptions, md5_of,
 };
 
@@ -114,7 +114,7 @@ pub(super) async fn uploads(store: &dyn Store, at: &str) -> Check {
     for size in [0, 1, 100_000, 11 * MIB + 7] {
         let bytes = pattern(size);
         let options = UploadOptions {
-            expect_md5: Some(md5_of(&bytes)),
+            expect: Expected::md5(Some(md5_of(&bytes))),
             multipart_threshold: 5 * 1024 * 1024,
             part_size: 5 * 1024 * 1024,
             parts_in_flight: 2,
@@ -123,7 +123,7 @@ pub(super) async fn uploads(store: &dyn Store, at: &str) -> Check {
         let length = size as u64;
         let put =
             done(store.upload(&key, body_of(&bytes, 70_001, None), length, &options).await, &format!("uploading {size} bytes"))?;
-        ensure!(put.bytes == length && put.md5 == options.expect_md5, "an upload of {size} bytes says {put:?}");
+        ensure!(put.bytes == length && put.sums.md5 == options.expect.md5, "an upload of {size} bytes says {put:?}");
         let get = done(store.get(&key, &GetOptions::default()).await, "get")?;
         ensure!(put.etag.is_none() || put.etag == get.etag, "an upload says etag {:?}, a get {:?}", put.etag, get.etag);
         ensure!(super::bytes_of(get).await? == bytes, "an upload of {size} bytes holds other bytes");
@@ -135,7 +135,7 @@ pub(super) async fn uploads(store: &dyn Store, at: &str) -> Check {
             ("another MD5", body_of(&bytes, 70_001, None), length, Some([7; 16]), FailureKind::Mismatch),
             ("a broken body", body_of(&bytes, 70_001, Some(broken.clone())), length, None, FailureKind::Unavailable),
         ] {
-            let options = UploadOptions { expect_md5: md5, ..options.clone() };
+            let options = UploadOptions { expect: Expected::md5(md5), ..options.clone() };
             let what = format!("an upload of {size} bytes with {what}");
             refused(store.upload(&key, body, announced, &options).await, kind, &what)?;
             ensure!(!is_there(store, &key).await?, "{what} left something visible");
@@ -160,7 +160,7 @@ pub(super) async fn copies(store: &dyn Store, at: &str) -> Check {
     ensure!(read(store, &to).await? == b"bytes", "a copy holds other bytes");
     expect_said(store, &to, &first).await?;
     let second = said("text/x-second", "b");
-    let replace = CopyOptions { replace: Some(second.clone()) };
+    let replace = CopyOptions { replace: Some(second.clone()), ..CopyOptions::default() };
     done(store.copy_from(&source(None), &to, &replace).await, "a copy with attributes")?;
     expect_said(store, &to, &second).await?;
     remove(store, &to).await?;

@@ -1,6 +1,6 @@
 //! Whether a source is still the committed object, and what a copy proves: decisions from facts, without I/O.
 
-use crate::store::{Confirmation, Head, Put, etag_md5};
+use crate::store::{Expected, Head, Put, Sums, etag_md5};
 
 /// What a commit says of an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,17 +28,38 @@ impl Entry<'_> {
         self.own_data || store == entry || store.strip_prefix(entry).is_some_and(is_part_count)
     }
 
-    /// How a copy through here was checked. `source_md5` is the source's etag where that is an MD5; an upload with other
-    /// bytes has failed before.
+    /// How a copy through here was checked: by what its source said of the bytes, or by the entry's own MD5. Other bytes than
+    /// the source said have failed before.
     #[must_use]
-    pub fn proof_of_stream(&self, put: &Put, source_md5: bool) -> &'static str {
-        let is_entrys = || put.md5.is_some() && put.md5 == self.etag.and_then(etag_md5);
-        match put.confirmed {
-            _ if source_md5 || is_entrys() => "md5",
-            Some(Confirmation::PartsMd5) => "parts-md5",
-            _ => "size",
+    pub fn proof_of_stream(&self, expected: &Expected, sums: &Sums) -> &'static str {
+        let is_entrys = sums.md5.is_some() && sums.md5 == self.etag.and_then(etag_md5);
+        expected.proof(sums).unwrap_or(if is_entrys { "md5" } else { "size" })
+    }
+
+    /// How a copy inside a store was checked: by the answered etag, by the parts, else by the pin alone.
+    #[must_use]
+    pub fn proof_of_copy(&self, expected: &Expected, put: &Put, pinned: bool) -> Option<&'static str> {
+        let answered = put.etag.as_deref().filter(|_| put.etag_is_md5).and_then(etag_md5);
+        let md5s = [expected.md5, self.etag.and_then(etag_md5)];
+        if answered.is_some() && md5s.contains(&answered) {
+            return Some("md5");
+        }
+        match &put.etag {
+            _ if expected.proof(&put.sums).is_some() => expected.proof(&put.sums),
+            _ if pinned => Some("etag"),
+            // Without a pin only a store that compared the size has checked anything.
+            None => Some("size"),
+            Some(_) => None,
         }
     }
+}
+
+/// The size of the parts to send: the source's own where it is near enough, because then its etag can be compared without
+/// summing the parts twice.
+#[must_use]
+pub fn part_size(usual: u64, expected: &Expected) -> u64 {
+    let own = expected.parts.as_ref().map(|parts| parts.part_size);
+    own.filter(|own| (usual / 4..=usual * 4).contains(own)).unwrap_or(usual)
 }
 
 /// `-N`.
@@ -77,10 +98,31 @@ mod tests {
     #[test]
     fn proofs_say_no_more_than_was_seen() {
         let entry = Entry { etag: Some(MD5), size: Some(3), own_data: true };
-        let parts = Put { confirmed: Some(Confirmation::PartsMd5), md5: Some([1; 16]), ..Put::default() };
-        assert_eq!(entry.proof_of_stream(&parts, true), "md5");
-        assert_eq!(entry.proof_of_stream(&parts, false), "parts-md5");
-        assert_eq!(entry.proof_of_stream(&Put { md5: etag_md5(MD5), ..Put::default() }, false), "md5");
-        assert_eq!(entry.proof_of_stream(&Put { md5: Some([1; 16]), ..Put::default() }, false), "size");
+        let nothing = Expected::default();
+        let sums = |md5| Sums { md5, ..Sums::default() };
+        assert_eq!(entry.proof_of_stream(&Expected::md5(Some([1; 16])), &sums(Some([1; 16]))), "md5");
+        assert_eq!(entry.proof_of_stream(&nothing, &sums(etag_md5(MD5))), "md5");
+        assert_eq!(entry.proof_of_stream(&nothing, &sums(Some([1; 16]))), "size");
+        assert_eq!(entry.proof_of_stream(&nothing, &sums(None)), "size");
+    }
+
+    #[test]
+    fn a_copy_is_proven_by_its_answer_or_by_its_pin() {
+        let entry = Entry { etag: Some(MD5), size: Some(3), own_data: true };
+        let put = |etag: &str, etag_is_md5| Put { etag: Some(etag.to_owned()), etag_is_md5, ..Put::default() };
+        let expected = Expected::of_etag(MD5, 3);
+        assert_eq!(entry.proof_of_copy(&expected, &put(MD5, true), true), Some("md5"));
+        assert_eq!(entry.proof_of_copy(&Expected::default(), &put(MD5, true), true), Some("md5"));
+        assert_eq!(entry.proof_of_copy(&expected, &put(MD5, false), true), Some("etag"));
+        assert_eq!(entry.proof_of_copy(&expected, &put("other", false), false), None);
+        assert_eq!(entry.proof_of_copy(&expected, &Put::default(), false), Some("size"));
+    }
+
+    #[test]
+    fn parts_are_cut_as_the_source_had_them_where_that_is_near() {
+        let of = |etag: &str, size: u64| part_size(16 << 20, &Expected::of_etag(etag, size));
+        assert_eq!(of(&format!("{MD5}-128"), 1 << 30), 8 << 20);
+        assert_eq!(of(&format!("{MD5}-2"), 1 << 30), 16 << 20);
+        assert_eq!(of(MD5, 1 << 30), 16 << 20);
     }
 }

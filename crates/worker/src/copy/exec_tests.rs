@@ -1,7 +1,9 @@
 use std::collections::BTreeMap;
 
+use std::time::Duration;
+
 use datafusion::arrow::array::{
-    Array, ArrayRef, AsArray, Int32Array, Int64Array, MapBuilder, StringArray, StringBuilder, new_null_array,
+    Array, ArrayRef, AsArray, Int32Array, Int64Array, MapBuilder, RecordBatch, StringArray, StringBuilder, new_null_array,
 };
 use datafusion::arrow::datatypes::Int64Type;
 use datafusion::datasource::memory::MemorySourceConfig;
@@ -11,10 +13,11 @@ use planner::plan::ROW_SCHEMA;
 
 use super::*;
 use crate::store::{GetOptions, PutOptions, RequestClass, Store, md5_of};
+use crate::copy::Concurrency;
 use crate::{OnDrift, RegistryOptions};
 
 #[derive(Clone, Default)]
-struct PlanRow {
+pub(in crate::copy) struct PlanRow {
     action: &'static str,
     key: String,
     source: Option<String>,
@@ -35,11 +38,16 @@ fn copy(key: &str, source: &str, bytes: &[u8]) -> PlanRow {
     }
 }
 
-fn delete(key: &str) -> PlanRow {
+/// A copy of an object that is not there.
+pub(in crate::copy) fn copy_of(key: &str, size: i64) -> PlanRow {
+    PlanRow { size: Some(size), ..copy(key, "memory://nowhere/x", b"") }
+}
+
+pub(in crate::copy) fn delete(key: &str) -> PlanRow {
     PlanRow { action: "delete", key: key.to_owned(), ..PlanRow::default() }
 }
 
-fn batch(rows: &[PlanRow]) -> RecordBatch {
+pub(in crate::copy) fn batch(rows: &[PlanRow]) -> RecordBatch {
     let text = |of: &dyn Fn(&PlanRow) -> Option<String>| -> ArrayRef { Arc::new(rows.iter().map(of).collect::<StringArray>()) };
     let names = datafusion::arrow::array::MapFieldNames { entry: "entries".into(), key: "keys".into(), value: "values".into() };
     let mut metadata = MapBuilder::new(Some(names), StringBuilder::new(), StringBuilder::new());
@@ -80,7 +88,7 @@ impl Bed {
         let registry = Registry::load(RegistryOptions::default()).await.unwrap();
         let open = |url: &str| registry.open(&Location::parse(url).unwrap(), RequestClass::Control).unwrap();
         let (source, destination) = (open(source), open(destination));
-        let spec = CopySpec { concurrency: 4, ..CopySpec::new(destination.location().clone()) };
+        let spec = CopySpec { concurrency: Concurrency::Fixed(4), ..CopySpec::new(destination.location().clone()) };
         Self { registry, source, destination, spec, cancel: CancellationToken::new() }
     }
 
@@ -201,7 +209,7 @@ async fn a_cancelled_operator_takes_no_more_rows_and_ends() {
     let rows: Vec<PlanRow> = (0..2000).map(|n| copy(&format!("k{n}"), &here, b"one")).collect();
     // All permits are held until the token has come: the driver waits for one then.
     let exec = bed.exec(&[vec![batch(&rows)]]);
-    let held = Arc::clone(&exec.permits).acquire_many_owned(4).await.unwrap();
+    let held = Arc::clone(&exec.shared.permits).acquire_many_owned(4).await.unwrap();
     let stream = exec.execute(0, Arc::default()).unwrap();
     bed.cancel.cancel();
     drop(held);
@@ -209,7 +217,7 @@ async fn a_cancelled_operator_takes_no_more_rows_and_ends() {
     let done = outcomes(&batches);
     assert!(done.len() < rows.len(), "all rows were taken");
     assert!(done.values().all(|end| *end == ok("md5")));
-    assert_eq!(exec.permits.available_permits(), 4);
+    assert_eq!(exec.shared.permits.available_permits(), 4);
 }
 
 #[tokio::test]
@@ -221,7 +229,7 @@ async fn a_dropped_stream_gives_its_permits_back() {
     let stream = exec.execute(0, Arc::default()).unwrap();
     tokio::task::yield_now().await;
     drop(stream);
-    let all = Arc::clone(&exec.permits).acquire_many_owned(4);
+    let all = Arc::clone(&exec.shared.permits).acquire_many_owned(4);
     drop(tokio::time::timeout(Duration::from_secs(10), all).await.expect("rows go on after the drop").unwrap());
 }
 

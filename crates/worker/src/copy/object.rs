@@ -3,9 +3,12 @@
 //! # Consistency
 //! A copy is pinned to the entry's etag. A pin that does not hold is looked at once ([`Entry::is_still`]): the committed
 //! object under another etag is pinned to that one, anything else is a changed source.
+//!
+//! # Retries
+//! A row has one budget ([`Budget`]). Requests are tried again from it by the stores, bodies from where they broke off, and
+//! the object from its start where bytes were wrong or the store forgot its parts.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use planner::Location;
 use planner::plan::Action;
@@ -13,70 +16,112 @@ use planner::plan::Action;
 use super::check::Entry;
 use super::route::{Facts, Route};
 use super::row::{Done, Row};
-use super::{CopySpec, DEFAULT_PARTS_IN_FLIGHT, OnDrift};
+use super::{CopySpec, OnDrift};
 use crate::Registry;
-use crate::retry::{Repeat, Retry};
-use crate::store::{
-    Attributes, CopyOptions, FailureKind, GetOptions, Head, RequestClass, SourceObject, Store, StoreError, StoreResult,
-    UploadOptions, etag_md5,
-};
-
-/// Streams are tried again as a whole when they break off; the requests in them have their own tries.
-const STREAM_TRIES: u32 = 2;
-
-/// The proof of a copy of something else than what was committed ([`OnDrift::Take`]).
-const DRIFTED: &str = "drifted";
+use crate::retry::{Allowance, Budget, Repeat, Retry};
+use crate::store::{Deletion, Expected, FailureKind, Head, RequestClass, Store, StoreError, StoreResult};
 
 /// Does rows at one destination.
 #[derive(Debug)]
 pub(super) struct Copier {
-    registry: Arc<Registry>,
-    destination: Arc<dyn Store>,
-    spec: CopySpec,
+    pub(super) registry: Arc<Registry>,
+    pub(super) destination: Arc<dyn Store>,
+    pub(super) spec: CopySpec,
+    retries: Arc<Allowance>,
 }
 
 /// A source that was found: its store, its key there, its URL.
-struct Source {
-    store: Arc<dyn Store>,
-    key: String,
-    location: Location,
+pub(super) struct Source {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) key: String,
+    pub(super) location: Location,
 }
 
 /// One way of reading a source: pinned or not, and of what size.
-struct Reading<'a> {
-    source: &'a Source,
-    pin: Option<&'a str>,
-    size: u64,
+pub(super) struct Reading<'a> {
+    pub(super) source: &'a Source,
+    pub(super) pin: Option<&'a str>,
+    /// It was looked at, and the pin says nothing of the bytes.
+    pub(super) is_opaque: bool,
+    pub(super) size: u64,
+}
+
+/// What the attempts of one row know of its source.
+pub(super) struct Known<'a> {
+    pub(super) entry: Entry<'a>,
+    /// What was found when the pin did not hold.
+    head: Mutex<Option<Head>>,
+    /// What an etag says of the bytes. Kept, because two readings of them are compared.
+    expected: Mutex<Option<(String, Expected)>>,
+}
+
+impl<'a> Known<'a> {
+    fn new(entry: Entry<'a>) -> Self {
+        Self { entry, head: Mutex::default(), expected: Mutex::default() }
+    }
+
+    /// What an etag of the source says of its bytes.
+    pub(super) fn expected(&self, etag: &str, size: u64) -> Expected {
+        let mut kept = self.expected.lock().unwrap_or_else(PoisonError::into_inner);
+        match kept.as_ref() {
+            Some((of, expected)) if of == etag => expected.clone(),
+            _ => {
+                let expected = Expected::of_etag(etag, size);
+                *kept = Some((etag.to_owned(), expected.clone()));
+                expected
+            }
+        }
+    }
+
+    /// The size that the source must have: what was found, or else the commit's.
+    pub(super) fn size(&self) -> Option<u64> {
+        self.head().map(|head| head.size).or(self.entry.size)
+    }
+
+    fn head(&self) -> Option<Head> {
+        self.head.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn found(&self, head: &Head) {
+        *self.head.lock().unwrap_or_else(PoisonError::into_inner) = Some(head.clone());
+    }
 }
 
 impl Copier {
-    pub(super) fn new(registry: Arc<Registry>, spec: CopySpec) -> planner::Result<Self> {
-        let timeout = Duration::from_millis(spec.request_timeout_ms);
-        let destination = registry.open_within(&spec.destination, RequestClass::Data, timeout)?;
-        Ok(Self { registry, destination, spec })
+    pub(super) fn new(registry: Arc<Registry>, spec: CopySpec, retries: Arc<Allowance>) -> planner::Result<Self> {
+        let destination = registry.open_within(&spec.destination, RequestClass::Data, spec.bounds())?;
+        Ok(Self { registry, destination, spec, retries })
     }
 
     /// Does one row. Twice is the same as once.
     pub(super) async fn run(&self, row: &Row) -> StoreResult<Done> {
-        match row.action() {
-            Some(Action::Copy) => self.copy(row).await,
-            Some(Action::Delete | Action::Retract) => self.destination.delete(row.key()).await.map(|()| Done::default()),
-            None => Err(StoreError::new(FailureKind::Other, "the plan's action is not known here")),
-        }
+        let work = async {
+            match row.action() {
+                Some(Action::Copy) => self.copy(row).await,
+                Some(Action::Delete | Action::Retract) => self.destination.delete(row.key()).await.map(|()| Done::default()),
+                None => Err(StoreError::new(FailureKind::Other, "the plan's action is not known here")),
+            }
+        };
+        self.budget().scope(work).await
+    }
+
+    /// Deletes the objects of many rows: one end each, in their order.
+    pub(super) async fn delete_many(&self, rows: &[Row]) -> Vec<StoreResult<Done>> {
+        // Unconditional for now: a row does not bring the etag of the receipt yet.
+        let deletions: Vec<Deletion> = rows.iter().map(|row| Deletion::of(row.key())).collect();
+        let ends = self.budget().scope(self.destination.delete_many(&deletions)).await;
+        ends.into_iter().map(|end| end.map(|()| Done::default())).collect()
+    }
+
+    fn budget(&self) -> Budget {
+        Budget::new(self.spec.retry, Arc::clone(&self.retries))
     }
 
     async fn copy(&self, row: &Row) -> StoreResult<Done> {
         let source = self.source(row)?;
         let own_data = self.spec.is_own_data(&source.location);
-        let entry = Entry { etag: row.etag(), size: row.size(), own_data };
-        let pin = entry.etag.filter(|_| source.store.capabilities().pins_by_entry_etag);
-        let first = Reading { source: &source, pin, size: entry.size.unwrap_or_default() };
-        let end = match self.read(row, &entry, &first).await {
-            Err(error) if matches!(error.kind, FailureKind::Precondition | FailureKind::Changed) => {
-                self.after_drift(row, &entry, &source, error).await
-            }
-            end => end,
-        };
+        let known = Known::new(Entry { etag: row.etag(), size: row.size(), own_data });
+        let end = Retry::default().run(Repeat::Object, || self.attempt(row, &known, &source)).await;
         end.map_err(|error| match error.kind {
             FailureKind::NotFound => {
                 StoreError::new(FailureKind::NotFound, format!("the source {} of `{}` is missing", source.location, row.key()))
@@ -85,35 +130,55 @@ impl Copier {
         })
     }
 
+    async fn attempt(&self, row: &Row, known: &Known<'_>, source: &Source) -> StoreResult<Done> {
+        if let Some(head) = known.head() {
+            return self.read_found(row, known, source, &head).await;
+        }
+        let pin = known.entry.etag.filter(|_| source.store.capabilities().pins_by_entry_etag);
+        let is_opaque = !source.store.capabilities().etag_is_md5;
+        let first = Reading { source, pin, is_opaque, size: known.entry.size.unwrap_or_default() };
+        match self.read(row, known, &first).await {
+            Err(error) if matches!(error.kind, FailureKind::Precondition | FailureKind::Changed) => {
+                self.after_drift(row, known, source, error).await
+            }
+            end => end,
+        }
+    }
+
     fn source(&self, row: &Row) -> StoreResult<Source> {
         let of_plan = |error: planner::Error| StoreError::new(FailureKind::Other, error.to_string());
         let address = row.source().ok_or_else(|| StoreError::new(FailureKind::Other, "the plan names no source"))?;
         let location = Location::parse(address).map_err(of_plan)?;
-        let timeout = Duration::from_millis(self.spec.request_timeout_ms);
-        let (store, key) = self.registry.source_within(&location, timeout).map_err(of_plan)?;
+        let (store, key) = self.registry.source_within(&location, self.spec.bounds()).map_err(of_plan)?;
         Ok(Source { store, key, location })
     }
 
     /// The source is not what was pinned: one look at it decides.
-    async fn after_drift(&self, row: &Row, entry: &Entry<'_>, source: &Source, error: StoreError) -> StoreResult<Done> {
+    async fn after_drift(&self, row: &Row, known: &Known<'_>, source: &Source, error: StoreError) -> StoreResult<Done> {
         let Some(head) = source.store.head(&source.key).await? else {
             return Err(StoreError::new(FailureKind::NotFound, "missing"));
         };
-        let is_still = entry.is_still(&head);
-        if !is_still && self.spec.on_drift == OnDrift::Fail {
-            return Err(changed(entry, source, &head, &error));
+        if !known.entry.is_still(&head) && self.spec.on_drift == OnDrift::Fail {
+            return Err(changed(&known.entry, source, &head, &error));
         }
-        let again = Reading { source, pin: head.etag.as_deref(), size: head.size };
-        let end = self.read(row, &Entry { size: Some(head.size), ..*entry }, &again).await;
-        let done = end.map_err(|error| match error.kind {
-            FailureKind::Precondition => changed(entry, source, &head, &error),
+        known.found(&head);
+        self.read_found(row, known, source, &head).await
+    }
+
+    /// Reads what was found, and nothing else.
+    async fn read_found(&self, row: &Row, known: &Known<'_>, source: &Source, head: &Head) -> StoreResult<Done> {
+        // An etag of parts says something unless the store makes etags of something else.
+        let in_parts = head.etag.as_deref().is_some_and(|etag| etag.contains('-'));
+        let is_opaque = !head.etag_is_md5 && !(in_parts && source.store.capabilities().etag_is_md5);
+        let reading = Reading { source, pin: head.etag.as_deref(), is_opaque, size: head.size };
+        self.read(row, known, &reading).await.map_err(|error| match error.kind {
+            FailureKind::Precondition => changed(&known.entry, source, head, &error),
             _ => error,
-        })?;
-        Ok(if is_still { done } else { Done { proof: Some(DRIFTED), ..done } })
+        })
     }
 
     /// Copies by the best route.
-    async fn read(&self, row: &Row, entry: &Entry<'_>, reading: &Reading<'_>) -> StoreResult<Done> {
+    async fn read(&self, row: &Row, known: &Known<'_>, reading: &Reading<'_>) -> StoreResult<Done> {
         let source = reading.source;
         let facts = Facts {
             source: source.store.access(),
@@ -123,79 +188,26 @@ impl Copier {
             multipart_threshold: self.spec.multipart_threshold,
         };
         match facts.route() {
-            Route::ServerSide => match self.copy_inside(row, reading).await {
+            Route::ServerSide => match self.copy_inside(row, known, reading).await {
                 Err(error)
                     if matches!(error.kind, FailureKind::Denied | FailureKind::NotFound) && facts.streams_after_refusal() =>
                 {
-                    self.stream(row, entry, reading, &facts).await
+                    self.stream(row, known, reading, &facts).await
                 }
                 end => end,
             },
-            Route::StreamSingle | Route::StreamMultipart => self.stream(row, entry, reading, &facts).await,
+            Route::StreamSingle | Route::StreamMultipart => self.stream(row, known, reading, &facts).await,
         }
     }
 
-    async fn copy_inside(&self, row: &Row, reading: &Reading<'_>) -> StoreResult<Done> {
-        let source = reading.source;
-        let mut replace = row.attributes();
-        if let Some(said) = replace.as_mut().filter(|_| self.keeps_headers(source)) {
-            let head = source.store.head(&source.key).await?;
-            said.headers = head.map(|head| head.attributes.headers).unwrap_or_default();
-        }
-        let if_match = reading.pin.map(str::to_owned);
-        let from = SourceObject { location: source.object(), if_match, size: reading.size };
-        let put = self.destination.copy_from(&from, row.key(), &CopyOptions { replace }).await?;
-        let proof = match (reading.pin, &put.etag) {
-            (Some(_), _) => Some("etag"),
-            // Without a pin only a store that compared the size has checked anything.
-            (None, None) => Some("size"),
-            (None, Some(_)) => None,
-        };
-        Ok(Done { bytes: put.bytes, etag: put.etag, checksum: None, proof })
-    }
-
-    async fn stream(&self, row: &Row, entry: &Entry<'_>, reading: &Reading<'_>, facts: &Facts<'_>) -> StoreResult<Done> {
-        let bytes = facts.streamed().buffer_bytes(facts, self.spec.part_size, DEFAULT_PARTS_IN_FLIGHT);
-        let _held = self.registry.buffers().take(bytes).await;
-        let retry = Retry { tries: STREAM_TRIES, ..Retry::default() };
-        retry.run(Repeat::Safe, || self.stream_once(row, entry, reading)).await
-    }
-
-    async fn stream_once(&self, row: &Row, entry: &Entry<'_>, reading: &Reading<'_>) -> StoreResult<Done> {
-        let source = reading.source;
-        let asked = GetOptions { if_match: reading.pin.map(str::to_owned), range: None };
-        let get = source.store.get(&source.key, &asked).await?;
-        if let Some(size) = entry.size.filter(|size| *size != get.size) {
-            let message = format!("{} has {} bytes, the commit says {size}", source.location, get.size);
-            return Err(StoreError::new(FailureKind::Changed, message));
-        }
-        let source_md5 = get.etag.as_deref().filter(|_| get.etag_is_md5).and_then(etag_md5);
-        let attributes = match row.attributes() {
-            Some(said) if self.keeps_headers(source) => Attributes { headers: get.attributes.headers, ..said },
-            Some(said) => said,
-            None => get.attributes,
-        };
-        let options = UploadOptions {
-            attributes,
-            expect_md5: source_md5,
-            multipart_threshold: self.spec.multipart_threshold,
-            part_size: self.spec.part_size,
-            parts_in_flight: DEFAULT_PARTS_IN_FLIGHT,
-        };
-        let put = self.destination.upload(row.key(), get.body, get.size, &options).await?;
-        let proof = Some(entry.proof_of_stream(&put, source_md5.is_some()));
-        let checksum = put.md5.map(|md5| format!("md5:{}", hex::encode(md5)));
-        Ok(Done { bytes: put.bytes, etag: put.etag, checksum, proof })
-    }
-
-    fn keeps_headers(&self, source: &Source) -> bool {
+    pub(super) fn keeps_headers(&self, source: &Source) -> bool {
         self.destination.capabilities().keep_headers || source.store.capabilities().keep_headers
     }
 }
 
 impl Source {
     /// Where the object lies once `local://` is resolved.
-    fn object(&self) -> Location {
+    pub(super) fn object(&self) -> Location {
         let root = self.store.location();
         Location::new(root.scheme(), root.bucket(), self.key.clone())
     }

@@ -63,7 +63,7 @@ impl Route {
             Self::StreamSingle => facts.size,
             // One more part is being read while the others are sent.
             Self::StreamMultipart => {
-                part_size.max(facts.size / 10_000).saturating_mul(parts_in_flight as u64 + 1).min(facts.size)
+                part_size.max(facts.size.div_ceil(10_000)).saturating_mul(parts_in_flight as u64 + 1).min(facts.size)
             }
         }
     }

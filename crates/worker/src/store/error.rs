@@ -1,6 +1,7 @@
 //! What goes wrong at a store: a kind that decides retry, report and exit code, and a message without secrets.
 
 use std::fmt;
+use std::time::Duration;
 
 use planner::{Error, Location, Scheme};
 
@@ -24,6 +25,11 @@ pub enum FailureKind {
     Unavailable,
     /// The store asks for fewer requests; the request was surely not applied.
     Throttled,
+    /// Refused for a reason that passes (another write at the same key, a clock or credentials that were renewed since);
+    /// surely not applied.
+    Transient,
+    /// The store does not know the upload in parts, or not these parts: the object must be sent again from its start.
+    NoUpload,
     /// No answer, or no payload byte, in the time allowed. Whether the request was applied is not known.
     TimedOut,
     /// The store cannot hold this key, or something else is in its way.
@@ -51,6 +57,8 @@ impl FailureKind {
             Self::Unreachable => "unreachable",
             Self::Unavailable => "unavailable",
             Self::Throttled => "throttled",
+            Self::Transient => "transient",
+            Self::NoUpload => "no_upload",
             Self::TimedOut => "timed_out",
             Self::BadKey => "bad_key",
             Self::Full => "full",
@@ -63,7 +71,7 @@ impl FailureKind {
     /// Reads what [`FailureKind::as_str`] wrote.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        const ALL: [FailureKind; 14] = [
+        const ALL: [FailureKind; 16] = [
             FailureKind::NotFound,
             FailureKind::Denied,
             FailureKind::Precondition,
@@ -72,6 +80,8 @@ impl FailureKind {
             FailureKind::Unreachable,
             FailureKind::Unavailable,
             FailureKind::Throttled,
+            FailureKind::Transient,
+            FailureKind::NoUpload,
             FailureKind::TimedOut,
             FailureKind::BadKey,
             FailureKind::Full,
@@ -85,7 +95,16 @@ impl FailureKind {
     /// The same request may succeed when it is sent again.
     #[must_use]
     pub fn is_retryable(self) -> bool {
-        matches!(self, Self::Unreachable | Self::Unavailable | Self::Throttled | Self::TimedOut | Self::Mismatch)
+        matches!(
+            self,
+            Self::Unreachable | Self::Unavailable | Self::Throttled | Self::Transient | Self::TimedOut | Self::Mismatch
+        )
+    }
+
+    /// The store did not look at the request: sent again, it is not done twice.
+    #[must_use]
+    pub fn is_surely_not_applied(self) -> bool {
+        matches!(self, Self::Throttled | Self::Transient)
     }
 
     /// The failure is not the object's: every other object of this store will meet it as well.
@@ -108,18 +127,20 @@ pub struct StoreError {
     pub kind: FailureKind,
     /// What happened, for people.
     pub message: String,
+    /// How long the store asks to be left alone.
+    pub retry_after: Option<Duration>,
 }
 
 impl StoreError {
     /// A failure of `kind` that says `message`.
     pub fn new(kind: FailureKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into() }
+        Self { kind, message: message.into(), retry_after: None }
     }
 
     /// Says what was being done: `context: message`.
     #[must_use]
     pub fn context(self, context: impl fmt::Display) -> Self {
-        Self { kind: self.kind, message: format!("{context}: {}", self.message) }
+        Self { message: format!("{context}: {}", self.message), ..self }
     }
 
     /// The error of the whole command: `context: message`, with what to look at for the store of `location`.

@@ -35,10 +35,11 @@ pub use tree::Tree;
 
 use self::tree::{failure, io_failure, split};
 use self::write::Temp;
+use super::digest::Summing;
 use super::meter::Meter;
 use super::{
-    Access, Attributes, Body, Capabilities, CopyOptions, FailureKind, Get, GetOptions, Head, Listed, Md5Sum, Put, PutOptions,
-    SMALL_OBJECT_BYTES, SourceObject, Store, StoreError, StoreResult, UploadOptions, md5_of, short_body,
+    Access, Attributes, Body, Capabilities, CopyOptions, Expected, FailureKind, Get, GetOptions, Head, Listed, Put, PutOptions,
+    SMALL_OBJECT_BYTES, SourceObject, Store, StoreError, StoreResult, Sums, UploadOptions, md5_of,
 };
 
 const CHUNK: usize = 256 * 1024;
@@ -81,20 +82,22 @@ impl FileStore {
         .await
     }
 
-    async fn fill(&self, temp: &Temp, mut body: Body, size: u64) -> StoreResult<Md5Sum> {
+    /// Writes a stream of `size` bytes and compares it with what it must be.
+    async fn fill(&self, temp: &Temp, mut body: Body, size: u64, expect: &Expected) -> StoreResult<Sums> {
         let mut file = tokio::fs::File::from_std(temp.handle()?);
-        let (mut md5, mut got) = (Md5::new(), 0);
+        let mut summing = Summing::new(expect);
         while let Some(chunk) = body.try_next().await? {
-            got += chunk.len() as u64;
-            if got > size {
+            summing.update(&chunk);
+            if summing.bytes() > size {
                 break;
             }
-            md5.update(&chunk);
             file.write_all(&chunk).await.map_err(|error| io_failure(&error))?;
             self.meter.payload(chunk.len() as u64);
         }
         file.flush().await.map_err(|error| io_failure(&error))?;
-        if got == size { Ok(md5.finalize().into()) } else { Err(short_body(got, size)) }
+        let (got, sums) = (summing.bytes(), summing.finish());
+        expect.check(got, size, &sums)?;
+        Ok(sums)
     }
 }
 
@@ -136,7 +139,8 @@ impl Store for FileStore {
         let body = ReaderStream::with_capacity(tokio::fs::File::from_std(file).take(length), CHUNK)
             .map_err(|error| io_failure(&error))
             .inspect_ok(move |chunk| meter.payload(chunk.len() as u64));
-        Ok(Get { etag: Some(etag), etag_is_md5: false, size, attributes: Attributes::default(), body: body.boxed() })
+        let (etag, attributes) = (Some(etag), Attributes::default());
+        Ok(Get { etag, etag_is_md5: false, etag_is_opaque: true, crc64: None, size, attributes, body: body.boxed() })
     }
 
     async fn head(&self, key: &str) -> StoreResult<Option<Head>> {
@@ -154,7 +158,7 @@ impl Store for FileStore {
         let (tree, key, condition) = (self.tree()?, key.to_owned(), options.condition.clone());
         blocking(move || write::put(&tree, &key, &body, &condition)).await?;
         self.meter.payload(bytes);
-        Ok(Put { etag: Some(hex::encode(md5)), md5: Some(md5), confirmed: None, bytes })
+        Ok(Put { etag: Some(hex::encode(md5)), sums: Sums { md5: Some(md5), ..Sums::default() }, bytes, ..Put::default() })
     }
 
     async fn delete(&self, key: &str) -> StoreResult<()> {
@@ -195,16 +199,9 @@ impl Store for FileStore {
             move || Temp::new(&tree)
         })
         .await?;
-        let md5 = self.fill(&temp, body, size).await?;
-        if let Some(expected) = options.expect_md5
-            && expected != md5
-        {
-            let message =
-                format!("the source's MD5 is {}, that of the bytes that came {}", hex::encode(expected), hex::encode(md5));
-            return Err(StoreError::new(FailureKind::Mismatch, message));
-        }
+        let sums = self.fill(&temp, body, size, &options.expect).await?;
         blocking(move || temp.publish(&tree, &key)).await?;
-        Ok(Put { etag: None, md5: Some(md5), confirmed: None, bytes: size })
+        Ok(Put { sums, bytes: size, ..Put::default() })
     }
 
     async fn sync(&self) -> StoreResult<()> {

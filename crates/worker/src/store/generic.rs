@@ -10,7 +10,6 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
-use md5::{Digest, Md5};
 use object_store::azure::MicrosoftAzureBuilder;
 use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::http::HttpBuilder;
@@ -22,12 +21,13 @@ use object_store::{
 };
 use planner::{Error, Location, Result, Scheme};
 
+use super::digest::Summing;
 use super::metadata::retry_config;
 use super::meter::Meter;
 use super::s3::chain_of;
 use super::{
-    Access, Attributes, Body, Capabilities, Condition, CopyOptions, FailureKind, Get, GetOptions, Head, Listed, Put, PutOptions,
-    SourceObject, Store, StoreError, StoreResult, UploadOptions, md5_of, short_body,
+    Access, Attributes, Body, Capabilities, Condition, CopyOptions, Deletion, FailureKind, Get, GetOptions, Head, Listed, Put,
+    PutOptions, SourceObject, Store, StoreError, StoreResult, Sums, UploadOptions, md5_of,
 };
 
 /// The maps of `memory://`, by bucket: one process, one memory.
@@ -113,18 +113,18 @@ impl GenericStore {
         let said = PutMultipartOptions { attributes: sent(&options.attributes), ..Default::default() };
         let upload = self.store.put_multipart_opts(path, said).await.map_err(|error| failure(&error))?;
         let mut writer = WriteMultipart::new_with_chunk_size(upload, usize::try_from(options.part_size).unwrap_or(usize::MAX));
-        let (mut md5, mut got) = (Md5::new(), 0);
+        let mut summing = Summing::new(&options.expect);
         let read = async {
             while let Some(chunk) = body.try_next().await? {
-                md5.update(&chunk);
-                got += chunk.len() as u64;
+                summing.update(&chunk);
                 writer.wait_for_capacity(options.parts_in_flight.max(1)).await.map_err(|error| failure(&error))?;
                 writer.put(chunk);
             }
-            check(got, size, md5.finalize().into(), options)
+            let (got, sums) = (summing.bytes(), summing.finish());
+            options.expect.check(got, size, &sums).map(|()| sums)
         };
-        let md5 = match read.await {
-            Ok(md5) => md5,
+        let sums = match read.await {
+            Ok(sums) => sums,
             Err(error) => {
                 // Parts without an end are invisible; giving them back may fail without harm.
                 drop(writer.abort().await);
@@ -133,21 +133,7 @@ impl GenericStore {
         };
         let put = writer.finish().await.map_err(|error| failure(&error))?;
         self.meter.payload(size);
-        Ok(Put { etag: put.e_tag.as_deref().map(unquoted), md5: Some(md5), confirmed: None, bytes: size })
-    }
-}
-
-fn check(got: u64, size: u64, md5: super::Md5Sum, options: &UploadOptions) -> StoreResult<super::Md5Sum> {
-    if got != size {
-        return Err(short_body(got, size));
-    }
-    match options.expect_md5 {
-        Some(expected) if expected != md5 => {
-            let message =
-                format!("the source's MD5 is {}, that of the bytes that came {}", hex::encode(expected), hex::encode(md5));
-            Err(StoreError::new(FailureKind::Mismatch, message))
-        }
-        _ => Ok(md5),
+        Ok(Put { etag: put.e_tag.as_deref().map(unquoted), sums, bytes: size, ..Put::default() })
     }
 }
 
@@ -182,6 +168,8 @@ impl Store for GenericStore {
         Ok(Get {
             etag: answer.meta.e_tag.as_deref().map(unquoted),
             etag_is_md5: false,
+            etag_is_opaque: true,
+            crc64: None,
             size: answer.meta.size,
             attributes: received(&answer.attributes),
             body: answer
@@ -223,7 +211,8 @@ impl Store for GenericStore {
             (error, _) => error,
         })?;
         self.meter.payload(size);
-        Ok(Put { etag: put.e_tag.as_deref().map(unquoted), md5: Some(md5), confirmed: None, bytes: size })
+        let sums = Sums { md5: Some(md5), ..Sums::default() };
+        Ok(Put { etag: put.e_tag.as_deref().map(unquoted), sums, bytes: size, ..Put::default() })
     }
 
     async fn delete(&self, key: &str) -> StoreResult<()> {
@@ -232,6 +221,32 @@ impl Store for GenericStore {
             Err(error) if error.kind == FailureKind::NotFound => Ok(()),
             end => end,
         }
+    }
+
+    /// By the store's own batches. What they leave open or fail is deleted one by one, so that each has an end of its own.
+    async fn delete_many(&self, deletions: &[Deletion]) -> Vec<StoreResult<()>> {
+        let paths: Vec<Path> =
+            deletions.iter().filter(|one| one.if_match.is_none()).filter_map(|one| self.path(&one.key).ok()).collect();
+        let batch = stream::iter(paths).map(Ok).boxed();
+        let gone = self.store.delete_stream(batch).filter_map(async |end| {
+            self.meter.request();
+            end.ok().map(|path| path.as_ref().to_owned())
+        });
+        let mut done = std::collections::HashSet::new();
+        let mut gone = std::pin::pin!(gone);
+        while let Some(path) = gone.next().await {
+            done.insert(path);
+        }
+        let mut ends = Vec::with_capacity(deletions.len());
+        for one in deletions {
+            let full = format!("{}{}", self.prefix, one.key);
+            ends.push(match &one.if_match {
+                Some(etag) => self.delete_if(&one.key, etag).await,
+                None if done.contains(&full) => Ok(()),
+                None => self.delete(&one.key).await,
+            });
+        }
+        ends
     }
 
     fn list(&self, prefix: &str) -> BoxStream<'_, StoreResult<Listed>> {
@@ -272,12 +287,11 @@ impl Store for GenericStore {
         if size >= options.multipart_threshold {
             return self.put_parts(&path, body, size, options).await;
         }
-        let bytes = super::read_exactly(body, size).await?;
-        let md5 = check(bytes.len() as u64, size, md5_of(&bytes), options)?;
+        let (bytes, sums) = super::read_summed(body, size, &options.expect).await?;
         let said = object_store::PutOptions { attributes: sent(&options.attributes), ..Default::default() };
         let put = self.store.put_opts(&path, PutPayload::from(bytes), said).await.map_err(|error| failure(&error))?;
         self.meter.payload(size);
-        Ok(Put { etag: put.e_tag.as_deref().map(unquoted), md5: Some(md5), confirmed: None, bytes: size })
+        Ok(Put { etag: put.e_tag.as_deref().map(unquoted), sums, bytes: size, ..Put::default() })
     }
 }
 

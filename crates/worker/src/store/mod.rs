@@ -8,6 +8,8 @@
 //! # Cancellation
 //! Dropping a future stops it. Nothing half-written becomes visible; an upload in parts is aborted in the background.
 
+pub mod bounds;
+pub mod digest;
 pub mod error;
 pub mod file;
 pub mod generic;
@@ -24,10 +26,12 @@ use std::time::SystemTime;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::TryStreamExt;
 use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
 use planner::Location;
 
+pub use bounds::Bounds;
+pub use digest::{Expected, Sums};
 pub use error::{FailureKind, StoreError};
 pub use meter::RequestClass;
 
@@ -45,6 +49,9 @@ pub type UserMetadata = Vec<(String, String)>;
 
 /// The largest object that [`Store::get_small`] reads, in bytes.
 pub const SMALL_OBJECT_BYTES: u64 = 64 * 1024 * 1024;
+
+/// Deletes under way at once for [`Store::delete_many`], where a store takes one a request.
+const SINGLE_DELETES: usize = 16;
 
 /// What a store can do and hold.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -123,6 +130,8 @@ pub struct GetOptions {
     pub if_match: Option<String>,
     /// Only these bytes.
     pub range: Option<Range<u64>>,
+    /// The store is asked for the checksum that it keeps of the whole.
+    pub checksum: bool,
 }
 
 /// An object that is being read.
@@ -131,6 +140,10 @@ pub struct Get {
     pub etag: Option<String>,
     /// The etag is the MD5 of all bytes.
     pub etag_is_md5: bool,
+    /// The etag says nothing of the bytes: the object is encrypted, or the store makes etags of something else.
+    pub etag_is_opaque: bool,
+    /// The CRC64NVME of all bytes, where the store keeps one and was asked for it.
+    pub crc64: Option<u64>,
     /// Bytes of the whole object, also when a range was asked for.
     pub size: u64,
     /// Content type, metadata and headers.
@@ -182,12 +195,12 @@ pub struct PutOptions {
 }
 
 /// How to stream up.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct UploadOptions {
     /// Content type, metadata and headers.
     pub attributes: Attributes,
-    /// The MD5 that the stream must have; with another one nothing becomes visible.
-    pub expect_md5: Option<Md5Sum>,
+    /// What the stream must be; with other bytes nothing becomes visible.
+    pub expect: Expected,
     /// Objects from this size on go up in parts, in bytes.
     pub multipart_threshold: u64,
     /// The smallest part but the last, in bytes; grown where 10,000 parts would not suffice.
@@ -200,7 +213,7 @@ impl Default for UploadOptions {
     fn default() -> Self {
         Self {
             attributes: Attributes::default(),
-            expect_md5: None,
+            expect: Expected::default(),
             multipart_threshold: crate::copy::DEFAULT_MULTIPART_THRESHOLD,
             part_size: crate::copy::DEFAULT_PART_SIZE,
             parts_in_flight: crate::copy::DEFAULT_PARTS_IN_FLIGHT,
@@ -209,10 +222,14 @@ impl Default for UploadOptions {
 }
 
 /// How to copy inside a store.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub struct CopyOptions {
     /// `None` keeps the source's content type, metadata and headers; else they are replaced by these.
     pub replace: Option<Attributes>,
+    /// The store is asked to compute a checksum of the whole.
+    pub checksum: bool,
+    /// The sum of parts that the source's etag holds: a copy in parts of the same size must get it as well.
+    pub parts: Option<digest::ExpectedParts>,
 }
 
 /// The source of a copy inside a store.
@@ -240,12 +257,32 @@ pub enum Confirmation {
 pub struct Put {
     /// The new object's etag, without quotes; `None` from stores that have none of their own.
     pub etag: Option<String>,
-    /// The MD5 of the bytes, where they passed through here.
-    pub md5: Option<Md5Sum>,
+    /// The etag is the MD5 of all bytes.
+    pub etag_is_md5: bool,
+    /// The sums of the bytes, where they passed through here.
+    pub sums: Sums,
+    /// The checksum of the whole that the store computed, as `algorithm:hex`.
+    pub checksum: Option<String>,
     /// How the store itself confirmed the bytes.
     pub confirmed: Option<Confirmation>,
     /// Bytes written.
     pub bytes: u64,
+}
+
+/// One object to delete.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Deletion {
+    /// Relative to the location.
+    pub key: String,
+    /// Only the object with this etag. A store that cannot tell refuses with [`FailureKind::Unsupported`].
+    pub if_match: Option<String>,
+}
+
+impl Deletion {
+    /// Whatever is at `key`.
+    pub fn of(key: impl Into<String>) -> Self {
+        Self { key: key.into(), if_match: None }
+    }
 }
 
 /// One object of a listing.
@@ -277,7 +314,7 @@ pub trait Store: Send + Sync + Debug {
     ///
     /// # Errors
     /// [`FailureKind::NotFound`] where there is none, [`FailureKind::Precondition`] where it is another one. The body's own
-    /// errors come with the stream: [`FailureKind::TimedOut`] after 15 s without a byte.
+    /// errors come with the stream: [`FailureKind::TimedOut`] after the stall bound without a byte.
     async fn get(&self, key: &str, options: &GetOptions) -> StoreResult<Get>;
 
     /// What is at a key; `None` where nothing is.
@@ -291,6 +328,25 @@ pub trait Store: Send + Sync + Debug {
 
     /// Removes an object. One that is not there is removed.
     async fn delete(&self, key: &str) -> StoreResult<()>;
+
+    /// Removes an object if it has that etag. One that is not there is removed.
+    ///
+    /// # Errors
+    /// [`FailureKind::Precondition`] when it has another one, [`FailureKind::Unsupported`] where the store cannot tell.
+    async fn delete_if(&self, _key: &str, _etag: &str) -> StoreResult<()> {
+        Err(StoreError::new(FailureKind::Unsupported, format!("{} has no conditional deletes", self.location())))
+    }
+
+    /// Removes many objects, as many in a request as the store takes: one end each, in their order.
+    async fn delete_many(&self, deletions: &[Deletion]) -> Vec<StoreResult<()>> {
+        let one = |at: usize| async move {
+            match &deletions[at].if_match {
+                None => self.delete(&deletions[at].key).await,
+                Some(etag) => self.delete_if(&deletions[at].key, etag).await,
+            }
+        };
+        futures::stream::iter(0..deletions.len()).map(one).buffered(SINGLE_DELETES).collect().await
+    }
 
     /// Every object whose key starts with `prefix`. In the byte order of keys, except on `file://`.
     fn list(&self, prefix: &str) -> BoxStream<'_, StoreResult<Listed>>;
@@ -351,6 +407,16 @@ pub(crate) async fn read_exactly(mut body: Body, size: u64) -> StoreResult<Bytes
         return Err(short_body(got, size));
     }
     Ok(if chunks.len() == 1 { chunks.remove(0) } else { chunks.concat().into() })
+}
+
+/// The same with the sums of the bytes, compared with what they must be.
+pub(crate) async fn read_summed(body: Body, size: u64, expect: &Expected) -> StoreResult<(Bytes, Sums)> {
+    let bytes = read_exactly(body, size).await?;
+    let mut summing = digest::Summing::new(expect);
+    summing.update(&bytes);
+    let sums = summing.finish();
+    expect.check(size, size, &sums)?;
+    Ok((bytes, sums))
 }
 
 pub(crate) fn short_body(got: u64, size: u64) -> StoreError {

@@ -16,9 +16,10 @@ use super::generic::GenericStore;
 use super::identity::real_path;
 use super::metadata::{Counted, s3_metadata};
 use super::meter::{Counters, Meter, RequestClass};
-use super::s3::{ClientKey, S3Access, S3Options, S3Store, SdkConfigs};
+use super::s3::{ClientKey, Connection, S3Access, S3Options, S3Store, SdkConfigs};
 use super::settings::{StoreSettings, settings_for};
-use super::{Store, generic};
+use super::{Bounds, Store, generic};
+use crate::limit::window::Window;
 use crate::limit::{Buffers, DEFAULT_BUFFER_BYTES};
 
 /// The longest key of S3 and its kin, in bytes.
@@ -50,15 +51,16 @@ pub struct Registry {
     opened: Mutex<Opened>,
 }
 
-/// A location, and how it is asked.
-type StoreId = (Location, RequestClass, Duration);
-/// A bucket that sources are read from, the prefix of its settings, and how long it may take.
-type SourceId = (Scheme, String, Option<String>, Duration);
+/// A location, and how its requests are counted and judged.
+type StoreId = (Location, RequestClass, Bounds);
+/// A bucket that sources are read from, the prefix of its settings, and how its requests are judged.
+type SourceId = (Scheme, String, Option<String>, Bounds);
 
 /// What was opened so far.
 #[derive(Default)]
 struct Opened {
-    clients: HashMap<ClientKey, aws_sdk_s3::Client>,
+    connections: HashMap<ClientKey, Connection>,
+    windows: HashMap<(String, usize), Arc<Window>>,
     trees: HashMap<PathBuf, Arc<Tree>>,
     stores: HashMap<StoreId, Arc<dyn Store>>,
     sources: HashMap<SourceId, Arc<dyn Store>>,
@@ -87,20 +89,20 @@ impl Registry {
     /// # Errors
     /// Settings that name no usable store.
     pub fn open(&self, location: &Location, class: RequestClass) -> Result<Arc<dyn Store>> {
-        self.open_within(location, class, self.options.request_timeout)
+        self.open_within(location, class, self.bounds())
     }
 
-    /// [`Registry::open`] with a request timeout of its own.
+    /// [`Registry::open`] with bounds of its own.
     ///
     /// # Errors
     /// As [`Registry::open`].
-    pub fn open_within(&self, location: &Location, class: RequestClass, timeout: Duration) -> Result<Arc<dyn Store>> {
-        let id = (location.clone(), class, timeout);
+    pub fn open_within(&self, location: &Location, class: RequestClass, bounds: Bounds) -> Result<Arc<dyn Store>> {
+        let id = (location.clone(), class, bounds);
         let mut opened = self.opened();
         if let Some(store) = opened.stores.get(&id) {
             return Ok(Arc::clone(store));
         }
-        let store = self.build(&mut opened, location, class, timeout)?;
+        let store = self.build(&mut opened, location, class, bounds)?;
         opened.stores.insert(id, Arc::clone(&store));
         Ok(store)
     }
@@ -111,16 +113,16 @@ impl Registry {
     /// # Errors
     /// Settings that name no usable store.
     pub fn source(&self, location: &Location) -> Result<(Arc<dyn Store>, String)> {
-        self.source_within(location, self.options.request_timeout)
+        self.source_within(location, self.bounds())
     }
 
-    /// [`Registry::source`] with a request timeout of its own.
+    /// [`Registry::source`] with bounds of its own.
     ///
     /// # Errors
     /// As [`Registry::source`].
-    pub fn source_within(&self, location: &Location, timeout: Duration) -> Result<(Arc<dyn Store>, String)> {
+    pub fn source_within(&self, location: &Location, bounds: Bounds) -> Result<(Arc<dyn Store>, String)> {
         let settings = settings_for(&self.options.settings, location).map(|one| one.prefix.clone());
-        let id = (location.scheme(), location.bucket().to_owned(), settings, timeout);
+        let id = (location.scheme(), location.bucket().to_owned(), settings, bounds);
         let at = self.resolve(location)?;
         let mut opened = self.opened();
         if let Some(store) = opened.sources.get(&id) {
@@ -131,8 +133,8 @@ impl Registry {
         let store: Arc<dyn Store> = match at.scheme() {
             Scheme::File => Arc::new(FileStore::reader(meter)),
             // The settings are the object's: those of a part of a bucket may differ from those of its root.
-            Scheme::S3 => Arc::new(self.s3(&mut opened, &root, &at, meter, timeout)?),
-            _ => self.build(&mut opened, &root, RequestClass::Data, timeout)?,
+            Scheme::S3 => Arc::new(self.s3(&mut opened, (&root, &at), meter, bounds)?),
+            _ => self.build(&mut opened, &root, RequestClass::Data, bounds)?,
         };
         opened.sources.insert(id, Arc::clone(&store));
         Ok((store, at.path().to_owned()))
@@ -162,6 +164,10 @@ impl Registry {
         self.options.request_timeout
     }
 
+    fn bounds(&self) -> Bounds {
+        Bounds { request_timeout: self.options.request_timeout, ..Bounds::default() }
+    }
+
     fn opened(&self) -> std::sync::MutexGuard<'_, Opened> {
         self.opened.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -170,7 +176,7 @@ impl Registry {
         Meter::new(Arc::clone(&self.counters), class)
     }
 
-    fn build(&self, opened: &mut Opened, location: &Location, class: RequestClass, timeout: Duration) -> Result<Arc<dyn Store>> {
+    fn build(&self, opened: &mut Opened, location: &Location, class: RequestClass, bounds: Bounds) -> Result<Arc<dyn Store>> {
         let at = self.resolve(location)?;
         let meter = self.meter(class);
         Ok(match at.scheme() {
@@ -179,18 +185,29 @@ impl Registry {
                 let tree = opened.trees.entry(root.clone()).or_insert_with(|| Arc::new(Tree::new(root)));
                 Arc::new(FileStore::new(&at, Arc::clone(tree), meter))
             }
-            Scheme::S3 => Arc::new(self.s3(opened, &at, &at, meter, timeout)?),
+            Scheme::S3 => Arc::new(self.s3(opened, (&at, &at), meter, bounds)?),
             Scheme::Memory | Scheme::Gs | Scheme::Az | Scheme::Http | Scheme::Https => Arc::new(GenericStore::open(&at, meter)?),
         })
     }
 
     /// The S3 store rooted at `root`, with the settings that belong to `object`.
-    fn s3(&self, opened: &mut Opened, root: &Location, object: &Location, meter: Meter, timeout: Duration) -> Result<S3Store> {
+    fn s3(
+        &self,
+        opened: &mut Opened,
+        (root, object): (&Location, &Location),
+        meter: Meter,
+        bounds: Bounds,
+    ) -> Result<S3Store> {
         let settings = settings_for(&self.options.settings, object);
         let access = S3Access::resolve(&self.configs, settings)?;
-        let client = opened.clients.entry(access.key()).or_insert_with(|| access.client()).clone();
-        let options = S3Options::new(settings, timeout);
-        Ok(S3Store::new(client, root, access.access, options, meter))
+        let connection = opened.connections.entry(access.key()).or_insert_with(|| access.connect()).clone();
+        let window = bounds.window.map(|ceiling| {
+            let endpoint = &access.access.endpoint;
+            let window = opened.windows.entry((endpoint.clone(), ceiling)).or_insert_with(|| Window::new(endpoint, ceiling));
+            Arc::clone(window)
+        });
+        let options = S3Options::new(settings);
+        Ok(S3Store::new(connection, root, (access.access, options), (bounds, window), meter))
     }
 
     /// Turns `local://` into the folder it stands for.
@@ -247,9 +264,11 @@ impl Stores for Registry {
 
     fn key_rules(&self, location: &Location) -> KeyRules {
         match location.scheme() {
-            Scheme::File | Scheme::Local => KeyRules { file_system: true, max_key_bytes: 0 },
-            Scheme::Memory => KeyRules::default(),
-            _ => KeyRules { file_system: false, max_key_bytes: OBJECT_KEY_BYTES },
+            Scheme::File | Scheme::Local => KeyRules { file_system: true, ..KeyRules::default() },
+            Scheme::Memory => KeyRules { plain_paths: true, ..KeyRules::default() },
+            scheme => {
+                KeyRules { plain_paths: scheme != Scheme::S3, max_key_bytes: OBJECT_KEY_BYTES, ..KeyRules::default() }
+            }
         }
     }
 }

@@ -41,6 +41,9 @@ pub struct StoreSettings {
     /// Cache-Control and its kin are carried over (one more request an object).
     #[serde(default)]
     pub keep_headers: bool,
+    /// Etags are no MD5s although they look like it: copies are then checked by checksums only.
+    #[serde(default)]
+    pub opaque_etags: bool,
     /// The storage class of what is written, as S3 spells it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub storage_class: Option<String>,
@@ -101,6 +104,7 @@ impl StoreSettings {
                 return Err(Error::usage(format!("{at}: the endpoint is no http or https URL"))
                     .with_help("write endpoint = \"https://HOST\""));
             }
+            check_endpoint(endpoint).map_err(|e| e.context(&at))?;
         }
         if self.path.is_some() && scope.scheme != Scheme::Local {
             return Err(Error::usage(format!("{at}: `path` belongs to local:// only")).with_help("remove it"));
@@ -120,6 +124,19 @@ impl StoreSettings {
     }
 }
 
+/// Refuses an endpoint with a secret in it: endpoints are shown in errors and logs.
+///
+/// # Errors
+/// [`ErrorKind::Usage`](planner::ErrorKind::Usage), without the endpoint.
+pub(crate) fn check_endpoint(endpoint: &str) -> Result<()> {
+    let holds_more = |url: url::Url| !url.username().is_empty() || url.password().is_some() || url.query().is_some();
+    if url::Url::parse(endpoint).is_ok_and(holds_more) {
+        return Err(Error::usage("the endpoint of a store holds a name, a password or a query")
+            .with_help("write it as https://HOST; credentials come from the environment, a profile or the variables that a [[store]] table names"));
+    }
+    Ok(())
+}
+
 const SPEC_HELP: &str = "write --store 'prefix=s3://BUCKET,endpoint=https://HOST,path_style=true'; secrets are given by the names of \
                          variables: access_key_id_env, secret_access_key_env";
 
@@ -129,7 +146,7 @@ fn spec_error(error: &serde_json::Error) -> String {
     if text.starts_with("unknown field") || text.starts_with("missing field") {
         return text;
     }
-    "a value is of the wrong kind (true and false are for path_style, anonymous and keep_headers)".to_owned()
+    "a value is of the wrong kind (true and false are for path_style, anonymous, keep_headers and opaque_etags)".to_owned()
 }
 
 /// What a prefix covers.
@@ -225,6 +242,8 @@ mod tests {
             "prefix=s3://b,path_style=hunter2",
             "prefix=s3://b,hunter2",
             "prefix=s3://b,endpoint=hunter2",
+            "prefix=s3://b,endpoint=http://user:hunter2@host",
+            "prefix=s3://b,endpoint=http://host?token=hunter2",
             "prefix=s3://b,access_key_id_env=A",
             "prefix=s3://b,anonymous=true,profile=p",
             "prefix=s3://b,path=/x",

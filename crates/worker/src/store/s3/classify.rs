@@ -1,6 +1,7 @@
 //! What an S3 failure means. The code decides before the status, because S3 also fails in answers with status 200.
 
 use std::error::Error as _;
+use std::time::Duration;
 
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_s3::config::http::HttpResponse;
@@ -19,7 +20,11 @@ where
             let status = answer.raw().status().as_u16();
             let meta = answer.err().meta();
             let kind = service_kind(meta.code(), status);
-            StoreError::new(kind, describe(kind, meta.code(), meta.message(), status, &ids(meta)))
+            let retry_after = answer.raw().headers().get("retry-after").and_then(|text| text.trim().parse().ok());
+            StoreError {
+                retry_after: retry_after.map(Duration::from_secs),
+                ..StoreError::new(kind, describe(kind, meta.code(), meta.message(), status, &ids(meta)))
+            }
         }
         SdkError::TimeoutError(_) => StoreError::new(FailureKind::TimedOut, "no answer in the time allowed"),
         SdkError::ResponseError(_) => {
@@ -62,29 +67,52 @@ where
     false
 }
 
+/// The failure of one key of a batch.
+pub(crate) fn of_code(code: Option<&str>, message: Option<&str>) -> StoreError {
+    let kind = service_kind(code, 200);
+    let what = [code, message].into_iter().flatten().collect::<Vec<_>>().join(": ");
+    StoreError::new(kind, what)
+}
+
+/// A refusal that may pass when something is put right here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Remedy<'a> {
+    /// Other credentials.
+    Credentials,
+    /// The server's clock, by its `Date` header.
+    Clock(Option<&'a str>),
+}
+
+/// What can be put right after a refusal.
+pub(crate) fn remedy<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> Option<Remedy<'_>> {
+    let SdkError::ServiceError(answer) = error else { return None };
+    match answer.err().meta().code()? {
+        "ExpiredToken" | "ExpiredTokenException" | "TokenRefreshRequired" => Some(Remedy::Credentials),
+        "RequestTimeTooSkewed" => Some(Remedy::Clock(answer.raw().headers().get("date"))),
+        _ => None,
+    }
+}
+
 /// The kind of a service's failure.
 fn service_kind(code: Option<&str>, status: u16) -> FailureKind {
     match code.unwrap_or_default() {
         "NoSuchBucket" | "InvalidBucketName" => FailureKind::NoBucket,
-        "NoSuchKey" | "NotFound" | "NoSuchUpload" | "NoSuchVersion" => FailureKind::NotFound,
+        "NoSuchKey" | "NotFound" | "NoSuchVersion" => FailureKind::NotFound,
+        "NoSuchUpload" | "InvalidPart" | "InvalidPartOrder" => FailureKind::NoUpload,
         "PreconditionFailed" => FailureKind::Precondition,
-        "SlowDown"
-        | "ServiceUnavailable"
-        | "Throttling"
-        | "ThrottlingException"
-        | "TooManyRequests"
-        | "RequestLimitExceeded"
-        | "ConditionalRequestConflict"
-        | "OperationAborted" => FailureKind::Throttled,
-        "InternalError" | "RequestTimeout" | "IncompleteBody" => FailureKind::Unavailable,
+        "SlowDown" | "SlowDownRead" | "SlowDownWrite" | "Throttling" | "ThrottlingException" | "TooManyRequests"
+        | "RequestLimitExceeded" | "BandwidthLimitExceeded" => FailureKind::Throttled,
+        "ConditionalRequestConflict" | "OperationAborted" => FailureKind::Transient,
+        "InternalError" | "ServiceUnavailable" | "RequestTimeout" | "IncompleteBody" => FailureKind::Unavailable,
         "BadDigest" | "XAmzContentChecksumMismatch" | "XAmzContentSHA256Mismatch" => FailureKind::Mismatch,
         "KeyTooLongError" | "InvalidObjectName" => FailureKind::BadKey,
         "QuotaExceeded" | "InsufficientStorage" | "XMinioStorageFull" => FailureKind::Full,
-        "EntityTooLarge" | "MetadataTooLarge" | "NotImplemented" => FailureKind::Unsupported,
+        "EntityTooLarge" | "MetadataTooLarge" | "NotImplemented" | "MethodNotAllowed" => FailureKind::Unsupported,
         "PermanentRedirect" | "TemporaryRedirect" | "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException" => {
             FailureKind::Unreachable
         }
-        "AccessDenied" | "InvalidAccessKeyId" | "SignatureDoesNotMatch" | "ExpiredToken" | "InvalidToken" | "AccountProblem" => {
+        "AccessDenied" | "InvalidAccessKeyId" | "SignatureDoesNotMatch" | "ExpiredToken" | "TokenRefreshRequired"
+        | "ExpiredTokenException" | "RequestTimeTooSkewed" | "InvalidToken" | "AccountProblem" => {
             FailureKind::Denied
         }
         _ => status_kind(status),
@@ -96,6 +124,7 @@ fn status_kind(status: u16) -> FailureKind {
         301 | 302 | 307 | 308 => FailureKind::Unreachable,
         401 | 403 => FailureKind::Denied,
         404 => FailureKind::NotFound,
+        409 => FailureKind::Transient,
         412 => FailureKind::Precondition,
         429 => FailureKind::Throttled,
         501 => FailureKind::Unsupported,
@@ -146,5 +175,8 @@ mod tests {
         assert_eq!(service_kind(None, 503), FailureKind::Unavailable);
         assert_eq!(service_kind(Some("SomethingNew"), 403), FailureKind::Denied);
         assert_eq!(service_kind(Some("RequestTimeout"), 400), FailureKind::Unavailable);
+        assert_eq!(service_kind(Some("ServiceUnavailable"), 503), FailureKind::Unavailable);
+        assert_eq!(service_kind(Some("ConditionalRequestConflict"), 409), FailureKind::Transient);
+        assert_eq!(service_kind(Some("NoSuchUpload"), 404), FailureKind::NoUpload);
     }
 }

@@ -10,17 +10,16 @@ use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_sdk_s3::Client;
-use aws_sdk_s3::config::{RequestChecksumCalculation, ResponseChecksumValidation, StalledStreamProtectionConfig};
+use aws_sdk_s3::config::{IdentityCache, RequestChecksumCalculation, ResponseChecksumValidation, StalledStreamProtectionConfig};
 use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
 use planner::{Error, Result};
 
+use super::clock::ServerClock;
+use super::credentials::KeptCredentials;
 use crate::store::Access;
 use crate::store::identity::{endpoint_identity, wants_path_style};
-use crate::store::settings::StoreSettings;
-
-/// Judged on payload bytes: a transfer without any for this long has stalled.
-pub(crate) const STALL: Duration = Duration::from_secs(15);
+use crate::store::settings::{StoreSettings, check_endpoint};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const DEFAULT_REGION: &str = "us-east-1";
@@ -33,10 +32,10 @@ pub(crate) struct SdkConfigs(HashMap<Option<String>, SdkConfig>);
 impl SdkConfigs {
     pub(crate) async fn load(settings: &[StoreSettings]) -> Self {
         let mut configs = HashMap::new();
-        configs.insert(None, load_one(None).await);
+        configs.insert(None, load_config(None).await);
         for profile in settings.iter().filter_map(|one| one.profile.clone()) {
             if let std::collections::hash_map::Entry::Vacant(free) = configs.entry(Some(profile.clone())) {
-                free.insert(load_one(Some(profile)).await);
+                free.insert(load_config(Some(profile)).await);
             }
         }
         Self(configs)
@@ -47,7 +46,8 @@ impl SdkConfigs {
     }
 }
 
-async fn load_one(profile: Option<String>) -> SdkConfig {
+/// The configuration of a profile, or of the environment, as it is now.
+pub(super) async fn load_config(profile: Option<String>) -> SdkConfig {
     // The SDK's own chain ends in a question to the instance's metadata service, which costs seconds where there is none.
     let mut files = ProfileFileRegionProvider::builder();
     let mut loader = aws_config::defaults(BehaviorVersion::latest());
@@ -69,6 +69,8 @@ pub(crate) struct S3Access {
     pub(crate) path_style: bool,
     /// `None` is anonymous.
     pub(crate) provider: Option<SharedCredentialsProvider>,
+    /// Whose chain can be read again for other credentials: a profile, or the environment.
+    renewal: Option<Option<String>>,
     pub(crate) access: Access,
 }
 
@@ -99,8 +101,11 @@ impl S3Access {
             return Err(Error::bug(format!("profile {:?} was not loaded", settings.profile)));
         };
         let endpoint = endpoint(sdk, settings);
+        endpoint.as_deref().map_or(Ok(()), check_endpoint)?;
         let region = settings.region.clone().or_else(|| sdk.region().map(|region| region.as_ref().to_owned()));
-        let provider = match (settings.anonymous, named_credentials(settings)?) {
+        let named = named_credentials(settings)?;
+        let renewal = named.is_none().then(|| settings.profile.clone());
+        let provider = match (settings.anonymous, named) {
             (true, _) => None,
             (false, Some(named)) => Some(SharedCredentialsProvider::new(named)),
             (false, None) => sdk.credentials_provider(),
@@ -113,6 +118,7 @@ impl S3Access {
             region: region.unwrap_or_else(|| DEFAULT_REGION.to_owned()),
             endpoint,
             provider,
+            renewal,
             access,
         })
     }
@@ -135,18 +141,20 @@ impl S3Access {
     }
 
     /// A client whose retries and time limits are ours: the SDK's own are off.
-    pub(crate) fn client(&self) -> Client {
+    pub(crate) fn connect(&self) -> Connection {
         let mut sdk = self.sdk.to_builder();
-        sdk.set_credentials_provider(self.provider.clone());
-        // Uploads are watched by the SDK, which sees the socket take bytes; downloads by ourselves, per chunk.
-        let stalls =
-            StalledStreamProtectionConfig::enabled().upload_enabled(true).download_enabled(false).grace_period(STALL).build();
+        let credentials = self.provider.clone().map(|provider| KeptCredentials::new(provider, self.renewal.clone()));
+        sdk.set_credentials_provider(credentials.clone().map(SharedCredentialsProvider::new));
+        let clock = ServerClock::default();
         let mut builder = aws_sdk_s3::config::Builder::from(&sdk.build())
             .region(Region::new(self.region.clone()))
             .force_path_style(self.path_style)
             .retry_config(RetryConfig::disabled())
             .timeout_config(TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).build())
-            .stalled_stream_protection(stalls)
+            .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
+            .time_source(clock.clone())
+            // The credentials are kept by us, who can drop them when a store says that they have expired.
+            .identity_cache(IdentityCache::no_cache())
             .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
             .response_checksum_validation(ResponseChecksumValidation::WhenRequired);
         if let Some(endpoint) = &self.endpoint {
@@ -155,8 +163,16 @@ impl S3Access {
         if self.provider.is_none() {
             builder = builder.allow_no_auth();
         }
-        Client::from_conf(builder.build())
+        Connection { client: Client::from_conf(builder.build()), clock, credentials }
     }
+}
+
+/// A client and what its refusals may change. Clones are one connection.
+#[derive(Debug, Clone)]
+pub(crate) struct Connection {
+    pub(crate) client: Client,
+    pub(crate) clock: ServerClock,
+    pub(crate) credentials: Option<KeptCredentials>,
 }
 
 /// The endpoint of the settings, else of the environment, else of the profile; without a slash at its end.

@@ -1,36 +1,52 @@
 //! Copies inside S3: one `CopyObject`, or `UploadPartCopy` above its limit.
 
-use aws_sdk_s3::types::{CompletedPart, MetadataDirective};
+use std::ops::Range;
+use std::sync::atomic::Ordering;
+
+use aws_sdk_s3::types::{ChecksumAlgorithm, MetadataDirective};
 use futures::{StreamExt, TryStreamExt, stream};
 
-use super::headers::{checked, copy_source, metadata_headers};
-use super::upload::Upload;
-use super::{S3Store, classify, no_etag, quoted, unquoted};
-use crate::retry::Repeat;
-use crate::store::{Attributes, CopyOptions, FailureKind, Put, SourceObject, StoreError, StoreResult};
+use super::headers::{checked, copy_source, metadata_headers, stored_checksum};
+use super::upload::{Part, Upload};
+use super::{S3Store, is_encrypted, no_etag, quoted, unquoted};
+use crate::store::{Attributes, CopyOptions, FailureKind, Put, SourceObject, StoreError, StoreResult, etag_md5};
 
-/// Parts of a copy: large, because no byte passes through here, and small enough to be silent for a short time only.
-const COPY_PART: u64 = 256 * 1024 * 1024;
 const COPY_PARTS_IN_FLIGHT: usize = 8;
-const MOST_PARTS: u64 = 10_000;
+/// The largest part there is: 5 GiB.
+const LARGEST_PART: u64 = 5 * 1024 * 1024 * 1024;
 
 impl S3Store {
+    /// Asks for a checksum where that is wanted or etags say nothing; a store that refuses is not asked again.
     pub(super) async fn copy_whole(&self, source: &SourceObject, key: &str, options: &CopyOptions) -> StoreResult<Put> {
+        let asks = self.asks_checksums() && (options.checksum || self.sees_opaque_etags.load(Ordering::Relaxed));
+        match self.copy_object(source, key, options, asks).await {
+            Err(error) if asks && is_refusal(error.kind) => {
+                let put = self.copy_object(source, key, options, false).await?;
+                self.knows_no_checksums(&error);
+                Ok(put)
+            }
+            end => end,
+        }
+    }
+
+    async fn copy_object(&self, source: &SourceObject, key: &str, options: &CopyOptions, asks: bool) -> StoreResult<Put> {
         let full = self.full(key);
         let from = copy_source(source.location.bucket(), source.location.path());
+        let if_match = source.if_match.as_deref().map(quoted);
         let none = Attributes::default();
         let said = options.replace.as_ref().unwrap_or(&none);
         let directive = if options.replace.is_some() { MetadataDirective::Replace } else { MetadataDirective::Copy };
         let (metadata, content_type) = (metadata_headers(&said.metadata)?, checked("content type", said.content_type.as_ref())?);
         let request = || async {
             let sent = self
-                .client
+                .client()
                 .copy_object()
                 .bucket(self.bucket())
                 .key(&full)
                 .copy_source(&from)
-                .set_copy_source_if_match(source.if_match.as_deref().map(quoted))
+                .set_copy_source_if_match(if_match.clone())
                 .metadata_directive(directive.clone())
+                .set_checksum_algorithm(asks.then_some(ChecksumAlgorithm::Crc64Nvme))
                 .set_content_type(content_type.clone())
                 .set_metadata(metadata.clone())
                 .set_cache_control(said.headers.cache_control.clone())
@@ -42,11 +58,27 @@ impl S3Store {
                 .set_ssekms_key_id(self.options.sse_kms_key_id.clone())
                 .send()
                 .await;
-            let answer = sent.map_err(|error| classify(&error))?;
-            answer.copy_object_result.and_then(|result| result.e_tag).filter(|etag| !etag.is_empty()).ok_or_else(no_etag)
+            let answer = sent.map_err(|error| self.failed(&error))?;
+            let encrypted = is_encrypted(answer.server_side_encryption.as_ref(), answer.sse_customer_algorithm.as_ref());
+            match answer.copy_object_result {
+                Some(result) if result.e_tag.as_deref().is_some_and(|etag| !etag.is_empty()) => Ok((result, encrypted)),
+                _ => Err(no_etag()),
+            }
         };
-        let etag = self.send(Repeat::Safe, self.silent_limit(source.size), request).await?;
-        Ok(Put { etag: Some(unquoted(&etag)), md5: None, confirmed: None, bytes: source.size })
+        let (result, encrypted) = self.send(self.silent(source.size), request).await?;
+        if encrypted {
+            self.sees_opaque_etags.store(true, Ordering::Relaxed);
+        }
+        let etag = result.e_tag.as_deref().map(unquoted);
+        let checksum = stored_checksum(&[
+            ("crc64nvme", result.checksum_crc64_nvme()),
+            ("sha256", result.checksum_sha256()),
+            ("sha1", result.checksum_sha1()),
+            ("crc32c", result.checksum_crc32_c()),
+            ("crc32", result.checksum_crc32()),
+        ]);
+        let etag_is_md5 = self.is_md5(etag.as_deref(), encrypted);
+        Ok(Put { etag, etag_is_md5, checksum, bytes: source.size, ..Put::default() })
     }
 
     pub(super) async fn copy_in_parts(&self, source: &SourceObject, key: &str, options: &CopyOptions) -> StoreResult<Put> {
@@ -59,32 +91,37 @@ impl S3Store {
             },
         };
         let upload = Upload::create(self, key, &said).await?;
-        let parts = self.copy_parts(source, &upload).await;
-        upload.end(parts, source.size).await
+        let part = self.copy_part_size(source.size, options);
+        let parts = self.copy_parts(source, &upload, part).await;
+        let mut put = upload.end(parts, source.size, None).await?;
+        // The sum of parts of another size than the source's says nothing.
+        if options.parts.as_ref().is_none_or(|parts| parts.part_size != part) {
+            put.sums.parts = None;
+        }
+        Ok(put)
     }
 
-    async fn copy_parts(&self, source: &SourceObject, upload: &Upload<'_>) -> StoreResult<Vec<CompletedPart>> {
-        let part = COPY_PART.max(source.size.div_ceil(MOST_PARTS));
-        let mut parts: Vec<CompletedPart> = stream::iter(0..source.size.div_ceil(part))
+    /// The size of the source's own parts, where that does not make many small requests: the etags can be compared then.
+    fn copy_part_size(&self, size: u64, options: &CopyOptions) -> u64 {
+        let usual = self.bounds.copy_part_size;
+        let own = options.parts.as_ref().map(|parts| parts.part_size);
+        let own = own.filter(|part| (usual / 4..=LARGEST_PART).contains(part));
+        own.unwrap_or(usual).max(size.div_ceil(super::MOST_PARTS)).max(1)
+    }
+
+    async fn copy_parts(&self, source: &SourceObject, upload: &Upload<'_>, part: u64) -> StoreResult<Vec<Part>> {
+        stream::iter(0..source.size.div_ceil(part))
             .map(|number| self.copy_part(source, upload, number, (number * part)..((number + 1) * part).min(source.size)))
             .buffer_unordered(COPY_PARTS_IN_FLIGHT)
             .try_collect()
-            .await?;
-        parts.sort_by_key(CompletedPart::part_number);
-        Ok(parts)
+            .await
     }
 
-    async fn copy_part(
-        &self,
-        source: &SourceObject,
-        upload: &Upload<'_>,
-        index: u64,
-        bytes: std::ops::Range<u64>,
-    ) -> StoreResult<CompletedPart> {
+    async fn copy_part(&self, source: &SourceObject, upload: &Upload<'_>, index: u64, bytes: Range<u64>) -> StoreResult<Part> {
         let number = i32::try_from(index + 1).unwrap_or(i32::MAX);
         let request = || async {
             let sent = self
-                .client
+                .client()
                 .upload_part_copy()
                 .bucket(self.bucket())
                 .key(upload.key())
@@ -95,10 +132,21 @@ impl S3Store {
                 .set_copy_source_if_match(source.if_match.as_deref().map(quoted))
                 .send()
                 .await;
-            let answer = sent.map_err(|error| classify(&error))?;
-            answer.copy_part_result.and_then(|result| result.e_tag).filter(|etag| !etag.is_empty()).ok_or_else(no_etag)
+            let answer = sent.map_err(|error| self.failed(&error))?;
+            let encrypted = is_encrypted(answer.server_side_encryption.as_ref(), answer.sse_customer_algorithm.as_ref());
+            match answer.copy_part_result {
+                Some(result) if result.e_tag.as_deref().is_some_and(|etag| !etag.is_empty()) => Ok((result, encrypted)),
+                _ => Err(no_etag()),
+            }
         };
-        let etag = self.send(Repeat::Safe, self.silent_limit(bytes.end - bytes.start), request).await?;
-        Ok(CompletedPart::builder().part_number(number).e_tag(etag).build())
+        let (result, encrypted) = self.send(self.silent(bytes.end - bytes.start), request).await?;
+        let etag = unquoted(result.e_tag.as_deref().unwrap_or_default());
+        let md5 = etag_md5(&etag).filter(|_| self.is_md5(Some(&etag), encrypted));
+        Ok(Part { number, etag, md5, crc64: result.checksum_crc64_nvme })
     }
+}
+
+/// The store does not take what was asked for, rather than the object.
+pub(super) fn is_refusal(kind: FailureKind) -> bool {
+    matches!(kind, FailureKind::Unsupported | FailureKind::Other)
 }

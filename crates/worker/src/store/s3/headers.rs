@@ -37,6 +37,31 @@ pub(crate) fn metadata_headers(metadata: &UserMetadata) -> StoreResult<Option<Ha
     Ok(Some(headers))
 }
 
+/// A CRC64NVME as the header of its name holds it.
+pub(crate) fn base64_of_crc64(sum: u64) -> String {
+    aws_smithy_types::base64::encode(sum.to_be_bytes())
+}
+
+/// A CRC64NVME from the header of its name.
+pub(crate) fn crc64_of(text: &str) -> Option<u64> {
+    let bytes = aws_smithy_types::base64::decode(text).ok()?;
+    Some(u64::from_be_bytes(bytes.try_into().ok()?))
+}
+
+/// A checksum of a whole object that a store computed, as `algorithm:hex`: the first that there is. One of parts ends in the
+/// number of them and says nothing of the whole.
+pub(crate) fn stored_checksum(sums: &[(&str, Option<&str>)]) -> Option<String> {
+    sums.iter().find_map(|(name, sum)| {
+        let bytes = aws_smithy_types::base64::decode(sum.filter(|sum| !sum.contains('-'))?).ok()?;
+        Some(format!("{name}:{}", hex::encode(bytes)))
+    })
+}
+
+/// XML can carry the text: it has no way to write most control characters, and turns a carriage return into a line feed.
+pub(crate) fn fits_xml(text: &str) -> bool {
+    !text.chars().any(|c| matches!(c, '\0'..='\u{8}' | '\u{b}'..='\u{1f}' | '\u{fffe}' | '\u{ffff}'))
+}
+
 /// Refuses a header's value that cannot be sent.
 pub(crate) fn checked(name: &str, value: Option<&String>) -> StoreResult<Option<String>> {
     match value {
@@ -92,6 +117,21 @@ mod tests {
         assert_eq!(got["stadt"], "=?UTF-8?B?S8O2bG4=?=");
         assert!(header_value(&"ü".repeat(60)).split(' ').all(|word| word.len() <= 75));
         assert_eq!(header_value(" lead"), "=?UTF-8?B?IGxlYWQ=?=");
+    }
+
+    #[test]
+    fn checksums_are_read_and_written() {
+        assert_eq!(crc64_of(&base64_of_crc64(0xae8b_1486_0a79_9888)), Some(0xae8b_1486_0a79_9888));
+        assert_eq!(crc64_of("AAAA"), None);
+        let both = [("crc64nvme", Some("AAAAAAAAAAE=")), ("sha256", Some("AAAA"))];
+        assert_eq!(stored_checksum(&both).as_deref(), Some("crc64nvme:0000000000000001"));
+        assert_eq!(stored_checksum(&[("crc64nvme", None), ("crc32", Some("AAAA-2"))]), None);
+    }
+
+    #[test]
+    fn control_characters_do_not_fit_into_xml() {
+        assert!(fits_xml("a//b/ü\t\n %<&>"));
+        assert!(!fits_xml("a\u{1}") && !fits_xml("a\r") && !fits_xml("\0"));
     }
 
     #[test]

@@ -1,166 +1,78 @@
-//! Uploads: one put of a buffered body, or parts.
+//! Uploads in parts: the upload itself, from its creation to its end.
 //!
 //! # Crash consistency
-//! Nothing of an upload in parts is visible before it is completed, and it is completed only when size and MD5 are right.
-//! One that fails is aborted; one whose future is dropped is aborted in the background. What a killed process leaves is
-//! found by key.
+//! Nothing of an upload in parts is visible before it is completed, and it is completed only when size and sums are right.
+//! One that fails is aborted; one whose future is dropped is aborted in the background; one whose creation got no answer is
+//! looked for by its key. What a killed process leaves is found by key.
 
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use aws_sdk_s3::primitives::{ByteStream, SdkBody};
-use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
-use bytes::{Bytes, BytesMut};
-use futures::stream::{self, BoxStream};
-use futures::{StreamExt, TryStreamExt};
-use md5::{Digest, Md5};
+use aws_sdk_s3::Client;
+use aws_sdk_s3::types::{ChecksumAlgorithm, ChecksumType, CompletedMultipartUpload, CompletedPart};
 
-use super::headers::{checked, metadata_headers};
-use super::{COMPLETE_LIMIT, S3Store, classify, no_etag, unquoted};
+use super::copy::is_refusal;
+use super::headers::{base64_of_crc64, checked, metadata_headers, stored_checksum};
+use super::send::Call;
+use super::{S3Store, classify, is_encrypted, no_etag, unquoted};
 use crate::retry::Repeat;
-use crate::store::{
-    Attributes, Body, Condition, Confirmation, FailureKind, Md5Sum, Put, StoreError, StoreResult, UploadOptions, md5_of,
-    short_body,
-};
+use crate::store::digest::md5_of_parts;
+use crate::store::{Attributes, Confirmation, FailureKind, Md5Sum, Put, StoreError, StoreResult, Sums};
 
-const MOST_PARTS: u64 = 10_000;
-
-impl S3Store {
-    pub(super) async fn upload_whole(&self, key: &str, body: Body, size: u64, options: &UploadOptions) -> StoreResult<Put> {
-        let bytes = crate::store::read_exactly(body, size).await?;
-        let md5 = md5_of(&bytes);
-        expect(md5, options.expect_md5)?;
-        self.put_whole(key, bytes, md5, &Condition::None, &options.attributes).await
-    }
-
-    pub(super) async fn upload_in_parts(&self, key: &str, body: Body, size: u64, options: &UploadOptions) -> StoreResult<Put> {
-        let upload = Upload::create(self, key, &options.attributes).await?;
-        let part_size = options.part_size.max(size.div_ceil(MOST_PARTS)).max(1);
-        let sent = self.send_parts(&upload, body, size, part_size, options).await;
-        let (parts, md5) = match sent {
-            Ok((parts, md5)) => (Ok(parts), Some(md5)),
-            Err(error) => (Err(error), None),
-        };
-        let put = upload.end(parts, size).await?;
-        Ok(Put { md5, ..put })
-    }
-
-    /// Sends all parts and checks the whole: the parts in their order, and the MD5 of all bytes.
-    async fn send_parts(
-        &self,
-        upload: &Upload<'_>,
-        body: Body,
-        size: u64,
-        part_size: u64,
-        options: &UploadOptions,
-    ) -> StoreResult<(Vec<CompletedPart>, Md5Sum)> {
-        let whole = Arc::new(Mutex::new((Md5::new(), 0_u64)));
-        let mut parts: Vec<(CompletedPart, Md5Sum)> = parts_of(body, part_size, Arc::clone(&whole))
-            .enumerate()
-            .map(|(index, part)| part.map(|part| (index, part)))
-            .map_ok(|(index, part)| self.send_part(upload, index, part))
-            .try_buffer_unordered(options.parts_in_flight.max(1))
-            .try_collect()
-            .await?;
-        let (md5, got) = {
-            let whole = whole.lock().unwrap_or_else(PoisonError::into_inner);
-            (whole.0.clone().finalize().into(), whole.1)
-        };
-        if got != size {
-            return Err(short_body(got, size));
-        }
-        expect(md5, options.expect_md5)?;
-        parts.sort_by_key(|(part, _)| part.part_number());
-        upload.expect_composite(parts.iter().map(|(_, sum)| *sum));
-        Ok((parts.into_iter().map(|(part, _)| part).collect(), md5))
-    }
-
-    async fn send_part(&self, upload: &Upload<'_>, index: usize, bytes: Bytes) -> StoreResult<(CompletedPart, Md5Sum)> {
-        let number = i32::try_from(index + 1).unwrap_or(i32::MAX);
-        let (size, md5) = (bytes.len() as u64, md5_of(&bytes));
-        let request = || async {
-            let sent = self
-                .client
-                .upload_part()
-                .bucket(self.bucket())
-                .key(upload.key())
-                .upload_id(upload.id())
-                .part_number(number)
-                .content_length(i64::try_from(size).unwrap_or(i64::MAX))
-                .content_md5(aws_smithy_types::base64::encode(md5))
-                .body(ByteStream::new(SdkBody::from(bytes.clone())))
-                .send()
-                .await;
-            let answer = sent.map_err(|error| classify(&error))?;
-            self.meter.payload(size);
-            answer.e_tag.ok_or_else(no_etag)
-        };
-        let etag = self.send(Repeat::Safe, self.upload_limit(size), request).await?;
-        Ok((CompletedPart::builder().part_number(number).e_tag(etag).build(), md5))
-    }
-}
-
-fn expect(got: Md5Sum, expected: Option<Md5Sum>) -> StoreResult<()> {
-    match expected {
-        Some(expected) if expected != got => {
-            let message =
-                format!("the source's MD5 is {}, that of the bytes that came {}", hex::encode(expected), hex::encode(got));
-            Err(StoreError::new(FailureKind::Mismatch, message))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Cuts a body into parts of `part_size` bytes, hashing and counting on the way. An empty body is one empty part.
-fn parts_of(body: Body, part_size: u64, whole: Arc<Mutex<(Md5, u64)>>) -> BoxStream<'static, StoreResult<Bytes>> {
-    let part_size = usize::try_from(part_size).unwrap_or(usize::MAX);
-    stream::try_unfold((Some(body), BytesMut::new(), true), move |(mut body, mut held, first)| {
-        let whole = Arc::clone(&whole);
-        async move {
-            // What is left over from the last chunk is small: one allocation a part.
-            held.reserve(part_size.saturating_sub(held.len()));
-            while held.len() < part_size {
-                let Some(open) = body.as_mut() else { break };
-                match open.try_next().await? {
-                    Some(chunk) => {
-                        let mut whole = whole.lock().unwrap_or_else(PoisonError::into_inner);
-                        whole.0.update(&chunk);
-                        whole.1 += chunk.len() as u64;
-                        held.extend_from_slice(&chunk);
-                    }
-                    None => body = None,
-                }
-            }
-            if held.is_empty() && !first {
-                return Ok(None);
-            }
-            let part = held.split_to(held.len().min(part_size)).freeze();
-            Ok(Some((part, (body, held, false))))
-        }
-    })
-    .boxed()
+/// A part that the store has.
+#[derive(Debug)]
+pub(super) struct Part {
+    pub(super) number: i32,
+    pub(super) etag: String,
+    /// The part's MD5, where its etag is it.
+    pub(super) md5: Option<Md5Sum>,
+    /// Its CRC64NVME in base64, where the store was asked to keep it.
+    pub(super) crc64: Option<String>,
 }
 
 /// An upload in parts that is under way. Dropped without an end, it is aborted in the background.
 pub(super) struct Upload<'a> {
     store: &'a S3Store,
+    /// Relative to the store.
     key: String,
+    full: String,
     id: String,
-    /// The etag that the whole must get when every part is what was sent.
-    composite: Mutex<Option<String>>,
+    /// The store was asked to keep a checksum of the whole.
+    pub(super) checksums: bool,
     open: bool,
+}
+
+/// What the store says of a completed upload.
+struct Completed {
+    etag: String,
+    encrypted: bool,
+    checksum: Option<String>,
 }
 
 impl<'a> Upload<'a> {
     pub(super) async fn create(store: &'a S3Store, key: &str, said: &Attributes) -> StoreResult<Self> {
         let full = store.full(key);
+        let asks = store.asks_checksums();
+        let (id, checksums) = match Self::created(store, &full, said, asks).await {
+            Err(error) if asks && is_refusal(error.kind) => {
+                let id = Self::created(store, &full, said, false).await?;
+                store.knows_no_checksums(&error);
+                (id, false)
+            }
+            end => (end?, asks),
+        };
+        Ok(Self { store, key: key.to_owned(), full, id, checksums, open: true })
+    }
+
+    async fn created(store: &S3Store, full: &str, said: &Attributes, asks: bool) -> StoreResult<String> {
         let (metadata, content_type) = (metadata_headers(&said.metadata)?, checked("content type", said.content_type.as_ref())?);
         let request = || async {
             let sent = store
-                .client
+                .client()
                 .create_multipart_upload()
                 .bucket(store.bucket())
-                .key(&full)
+                .key(full)
+                .set_checksum_algorithm(asks.then_some(ChecksumAlgorithm::Crc64Nvme))
+                .set_checksum_type(asks.then_some(ChecksumType::FullObject))
                 .set_content_type(content_type.clone())
                 .set_metadata(metadata.clone())
                 .set_cache_control(said.headers.cache_control.clone())
@@ -172,96 +84,155 @@ impl<'a> Upload<'a> {
                 .set_ssekms_key_id(store.options.sse_kms_key_id.clone())
                 .send()
                 .await;
-            let answer = sent.map_err(|error| classify(&error))?;
-            answer.upload_id.ok_or_else(|| StoreError::new(FailureKind::Unavailable, "the store's answer shows no upload id"))
+            let answer = sent.map_err(|error| store.failed(&error))?;
+            let no_id = || StoreError::new(FailureKind::Unavailable, "the store's answer shows no upload id");
+            answer.upload_id.filter(|id| !id.is_empty()).ok_or_else(no_id)
         };
-        // Not repeated when the answer was lost: the first upload may exist, and nobody would know its id.
-        let id = store.send(Repeat::IfNotApplied, store.limit(), request).await?;
-        Ok(Self { store, key: full, id, composite: Mutex::default(), open: true })
+        // Not repeated here when the answer was lost: the first upload may exist, and is looked for.
+        let end = store.send(Call { repeat: Repeat::IfNotApplied, ..store.small() }, request).await;
+        if let Err(error) = &end
+            && matches!(error.kind, FailureKind::Unavailable | FailureKind::TimedOut)
+        {
+            store.abort_strays(full).await;
+        }
+        end
     }
 
     pub(super) fn key(&self) -> &str {
-        &self.key
+        &self.full
     }
 
     pub(super) fn id(&self) -> &str {
         &self.id
     }
 
-    fn expect_composite(&self, parts: impl ExactSizeIterator<Item = Md5Sum>) {
-        let count = parts.len();
-        let mut all = Md5::new();
-        parts.for_each(|sum| all.update(sum));
-        let etag = format!("{}-{count}", hex::encode(all.finalize()));
-        *self.composite.lock().unwrap_or_else(PoisonError::into_inner) = Some(etag);
-    }
-
-    /// Completes the upload, or aborts it when a part failed.
-    pub(super) async fn end(mut self, parts: StoreResult<Vec<CompletedPart>>, size: u64) -> StoreResult<Put> {
+    /// Completes the upload, or aborts it when a part failed. `crc64` is the sum of the whole, where it is known.
+    pub(super) async fn end(mut self, parts: StoreResult<Vec<Part>>, size: u64, crc64: Option<u64>) -> StoreResult<Put> {
         let end = match parts {
-            Ok(parts) => self.complete(parts, size).await,
+            Ok(parts) => self.complete(parts, size, crc64).await,
             Err(error) => Err(error),
         };
         self.open = false;
         if end.is_err() {
-            abort(self.store.client.clone(), self.store.bucket().to_owned(), self.key.clone(), self.id.clone()).await;
+            self.store.abort(&self.full, &self.id).await;
         }
         end
     }
 
-    async fn complete(&self, parts: Vec<CompletedPart>, size: u64) -> StoreResult<Put> {
-        let all = CompletedMultipartUpload::builder().set_parts(Some(parts)).build();
+    async fn complete(&self, mut parts: Vec<Part>, size: u64, crc64: Option<u64>) -> StoreResult<Put> {
+        parts.sort_by_key(|part| part.number);
+        // The etag of the whole follows from those of the parts when they are MD5s.
+        let sums: Option<Vec<Md5Sum>> = parts.iter().map(|part| part.md5).collect();
+        let sum = sums.map(md5_of_parts);
+        let composite = sum.map(|sum| format!("{}-{}", hex::encode(sum), parts.len()));
+        let done = match self.completed(parts, crc64).await {
+            Ok(done) => done,
+            // The answer of an earlier attempt was lost, and the upload is complete: then its etag is there.
+            Err(error) if error.kind == FailureKind::NoUpload => self.completed_before(composite.as_deref(), error).await?,
+            Err(error) => return Err(error),
+        };
+        let is_md5 = !done.encrypted && !self.store.options.opaque_etags;
+        if let Some(composite) = composite.as_ref().filter(|composite| is_md5 && **composite != done.etag) {
+            let why = format!("the store says etag {} of an object whose parts' is {composite}", done.etag);
+            return Err(self.store.discard(&self.key, &done.etag, &why).await);
+        }
+        let confirmed = composite.filter(|composite| *composite == done.etag).map(|_| Confirmation::PartsMd5);
+        let sums = Sums { parts: sum.filter(|_| confirmed.is_some()), crc64, md5: None };
+        Ok(Put { etag: Some(done.etag), etag_is_md5: false, sums, checksum: done.checksum, confirmed, bytes: size })
+    }
+
+    async fn completed(&self, parts: Vec<Part>, crc64: Option<u64>) -> StoreResult<Completed> {
+        let asked = |crc64: Option<String>| crc64.filter(|_| self.checksums);
+        let parts = parts.into_iter().map(|part| {
+            let named = CompletedPart::builder().part_number(part.number).e_tag(part.etag);
+            named.set_checksum_crc64_nvme(asked(part.crc64)).build()
+        });
+        let all = CompletedMultipartUpload::builder().set_parts(Some(parts.collect())).build();
+        let whole = asked(crc64.map(base64_of_crc64));
         let request = || async {
             let sent = self
                 .store
-                .client
+                .client()
                 .complete_multipart_upload()
                 .bucket(self.store.bucket())
-                .key(&self.key)
+                .key(&self.full)
                 .upload_id(&self.id)
+                .set_checksum_type(whole.as_ref().map(|_| ChecksumType::FullObject))
+                .set_checksum_crc64_nvme(whole.clone())
                 .multipart_upload(all.clone())
                 .send()
                 .await;
-            let answer = sent.map_err(|error| classify(&error))?;
-            answer.e_tag.ok_or_else(no_etag)
+            let answer = sent.map_err(|error| self.store.failed(&error))?;
+            Ok(Completed {
+                encrypted: is_encrypted(answer.server_side_encryption(), None),
+                checksum: stored_checksum(&[("crc64nvme", answer.checksum_crc64_nvme())]),
+                etag: unquoted(&answer.e_tag.filter(|etag| !etag.is_empty()).ok_or_else(no_etag)?),
+            })
         };
-        let composite = self.composite.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let etag = match self.store.send(Repeat::Safe, COMPLETE_LIMIT, request).await {
-            Ok(etag) => unquoted(&etag),
-            // The answer of an earlier attempt was lost, and the upload is complete: then its etag is there.
-            Err(error) if error.kind == FailureKind::NotFound => {
-                self.completed_before(composite.as_deref()).await?.ok_or(error)?
-            }
-            Err(error) => return Err(error),
-        };
-        let confirmed = composite.filter(|composite| *composite == etag).map(|_| Confirmation::PartsMd5);
-        Ok(Put { etag: Some(etag), md5: None, confirmed, bytes: size })
+        let limit = self.store.bounds.complete;
+        self.store.send(Call { limit, ..self.store.small() }, request).await
     }
 
-    async fn completed_before(&self, composite: Option<&str>) -> StoreResult<Option<String>> {
-        let head = self.store.head_of(self.store.bucket(), &self.key).await?;
-        Ok(head.and_then(|head| head.etag).filter(|etag| Some(etag.as_str()) == composite))
+    async fn completed_before(&self, composite: Option<&str>, error: StoreError) -> StoreResult<Completed> {
+        let head = self.store.head_of(self.store.bucket(), &self.full).await?;
+        match head.and_then(|head| head.etag) {
+            Some(etag) if Some(etag.as_str()) == composite => Ok(Completed { etag, encrypted: false, checksum: None }),
+            // It may be there, but nothing proves it: the object is sent again.
+            _ => Err(error),
+        }
     }
 }
 
 impl Drop for Upload<'_> {
     fn drop(&mut self) {
         if let (true, Ok(runtime)) = (self.open, tokio::runtime::Handle::try_current()) {
-            let (client, bucket) = (self.store.client.clone(), self.store.bucket().to_owned());
-            runtime.spawn(abort(client, bucket, std::mem::take(&mut self.key), std::mem::take(&mut self.id)));
+            let (client, bucket) = (self.store.client().clone(), self.store.bucket().to_owned());
+            runtime.spawn(abort_once(client, bucket, std::mem::take(&mut self.full), std::mem::take(&mut self.id)));
         }
     }
 }
 
-/// Gives the parts back. A failure is told, not returned: the upload itself has failed already.
-async fn abort(client: aws_sdk_s3::Client, bucket: String, key: String, id: String) {
-    let request = client.abort_multipart_upload().bucket(&bucket).key(&key).upload_id(id).send();
-    match tokio::time::timeout(Duration::from_secs(30), Box::pin(request)).await {
-        Ok(Ok(_)) => {}
-        Ok(Err(error)) => match classify(&error) {
-            gone if gone.kind == FailureKind::NotFound => {}
-            error => tracing::warn!(bucket, key, "an upload in parts stays behind: {error}"),
-        },
-        Err(_) => tracing::warn!(bucket, key, "an upload in parts stays behind: aborting it got no answer"),
+impl S3Store {
+    /// Gives the parts of an upload back. A failure is told, not returned: the upload itself has failed already.
+    async fn abort(&self, full: &str, id: &str) {
+        let request = || async {
+            let sent = self.client().abort_multipart_upload().bucket(self.bucket()).key(full).upload_id(id).send().await;
+            sent.map(drop).map_err(|error| self.failed(&error))
+        };
+        stays_behind(self.bucket(), full, self.send(self.small(), request).await);
+    }
+
+    /// Aborts every upload of a key: those whose creation got no answer are known by nobody else.
+    async fn abort_strays(&self, full: &str) {
+        let request = || async {
+            let sent = self.client().list_multipart_uploads().bucket(self.bucket()).prefix(full).send().await;
+            sent.map_err(|error| self.failed(&error))
+        };
+        match self.send(self.small(), request).await {
+            Ok(listed) => {
+                for upload in listed.uploads().iter().filter(|upload| upload.key() == Some(full)) {
+                    self.abort(full, upload.upload_id().unwrap_or_default()).await;
+                }
+            }
+            Err(error) => stays_behind(self.bucket(), full, Err(error)),
+        }
+    }
+}
+
+async fn abort_once(client: Client, bucket: String, full: String, id: String) {
+    let request = client.abort_multipart_upload().bucket(&bucket).key(&full).upload_id(id).send();
+    let end = match tokio::time::timeout(Duration::from_secs(30), Box::pin(request)).await {
+        Ok(end) => end.map(drop).map_err(|error| classify(&error)),
+        Err(_) => Err(StoreError::new(FailureKind::TimedOut, "aborting it got no answer")),
+    };
+    stays_behind(&bucket, &full, end);
+}
+
+fn stays_behind(bucket: &str, key: &str, end: StoreResult<()>) {
+    match end {
+        Err(error) if !matches!(error.kind, FailureKind::NotFound | FailureKind::NoUpload | FailureKind::NoBucket) => {
+            tracing::warn!(bucket, key, "an upload in parts stays behind: {error}");
+        }
+        _ => {}
     }
 }

@@ -1,0 +1,193 @@
+//! What drives one partition: rows are started while permits last, outcomes are gathered into batches of at most 1,024 rows
+//! or 200 ms.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use datafusion::arrow::array::RecordBatch;
+use datafusion::error::{DataFusionError, Result};
+use datafusion::physical_plan::metrics::{Count, ExecutionPlanMetricsSet, MetricBuilder};
+use planner::plan::Action;
+use tokio::sync::mpsc::Sender;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::feed::{Feed, Work};
+use super::object::Copier;
+use super::row::{Outcome, outcome_batch};
+
+const BATCH_ROWS: usize = 1024;
+const BATCH_WAIT: Duration = Duration::from_millis(200);
+
+/// What a task ends with: the outcomes of its rows, and whether it was a large object.
+pub(super) enum Ended {
+    One(Outcome, bool),
+    Many(Vec<Outcome>),
+}
+
+/// Counters that `EXPLAIN ANALYZE` shows.
+#[derive(Debug)]
+pub(super) struct Counts {
+    output_rows: Count,
+    copied: Count,
+    deleted: Count,
+    failed: Count,
+    bytes: Count,
+}
+
+impl Counts {
+    pub(super) fn new(metrics: &ExecutionPlanMetricsSet, partition: usize) -> Self {
+        let counter = |name: &'static str| MetricBuilder::new(metrics).counter(name, partition);
+        Self {
+            output_rows: MetricBuilder::new(metrics).output_rows(partition),
+            copied: counter("objects_copied"),
+            deleted: counter("objects_deleted"),
+            failed: counter("objects_failed"),
+            bytes: counter("bytes_copied"),
+        }
+    }
+
+    fn add(&self, outcome: &Outcome) {
+        match (&outcome.end, outcome.row.action()) {
+            (Err(_), _) => self.failed.add(1),
+            (Ok(done), Some(Action::Copy)) => {
+                self.copied.add(1);
+                self.bytes.add(usize::try_from(done.bytes).unwrap_or_default());
+            }
+            (Ok(_), _) => self.deleted.add(1),
+        }
+    }
+}
+
+/// Outcomes that wait for company.
+#[derive(Default)]
+pub(super) struct Gathered {
+    outcomes: Vec<Outcome>,
+    since: Option<Instant>,
+}
+
+impl Gathered {
+    fn push(&mut self, outcome: Outcome) {
+        self.since.get_or_insert_with(Instant::now);
+        self.outcomes.push(outcome);
+    }
+
+    fn due_at(&self) -> Option<Instant> {
+        self.since.map(|since| since + BATCH_WAIT)
+    }
+
+    fn is_due(&self) -> bool {
+        self.outcomes.len() >= BATCH_ROWS || self.due_at().is_some_and(|at| at <= Instant::now())
+    }
+
+    fn take(&mut self) -> Vec<Outcome> {
+        self.since = None;
+        std::mem::take(&mut self.outcomes)
+    }
+}
+
+/// What drives one partition.
+pub(super) struct Driver {
+    pub(super) copier: Arc<Copier>,
+    pub(super) feed: Feed,
+    pub(super) permits: Arc<Semaphore>,
+    /// Large objects that may be under way at once.
+    pub(super) most_large: usize,
+    pub(super) cancel: CancellationToken,
+    pub(super) running: JoinSet<Ended>,
+    /// Large objects that are.
+    pub(super) large: usize,
+    pub(super) outcomes: Gathered,
+    pub(super) counts: Counts,
+    /// Why the input ended early. Rows under way still end, and their outcomes go out first.
+    pub(super) broken: Option<DataFusionError>,
+}
+
+impl Driver {
+    pub(super) async fn run(mut self, send: Sender<Result<RecordBatch>>) -> Result<()> {
+        loop {
+            let taking = !self.feed.is_done() && !self.cancel.is_cancelled();
+            if !taking && self.running.is_empty() {
+                break;
+            }
+            let due = self.outcomes.due_at();
+            tokio::select! {
+                biased;
+                () = self.cancel.cancelled(), if taking => self.feed.stop(),
+                Some(end) = self.running.join_next(), if !self.running.is_empty() => self.gather(end)?,
+                permit = Arc::clone(&self.permits).acquire_owned(), if taking && self.feed.has_work() => self.start(permit.ok()),
+                read = self.feed.read(), if taking && self.feed.wants_more() => if let Err(error) = read {
+                    self.feed.stop();
+                    self.broken = Some(error);
+                },
+                () = until(due), if due.is_some() => {}
+            }
+            if self.outcomes.is_due() && !self.emit(&send).await? {
+                return Ok(());
+            }
+        }
+        self.emit(&send).await?;
+        self.broken.map_or(Ok(()), Err)
+    }
+
+    /// Starts what is next. The semaphore is never closed: there is a permit.
+    fn start(&mut self, permit: Option<OwnedSemaphorePermit>) {
+        let copier = Arc::clone(&self.copier);
+        match self.feed.next(self.large < self.most_large) {
+            Some(Work::One(row, large)) => {
+                self.large += usize::from(large);
+                self.running.spawn(async move {
+                    let end = Box::pin(copier.run(&row)).await;
+                    drop(permit);
+                    Ended::One(Outcome { row, end }, large)
+                });
+            }
+            Some(Work::Deletes(rows)) => {
+                self.running.spawn(async move {
+                    let ends = Box::pin(copier.delete_many(&rows)).await;
+                    drop(permit);
+                    Ended::Many(rows.into_iter().zip(ends).map(|(row, end)| Outcome { row, end }).collect())
+                });
+            }
+            None => {}
+        }
+    }
+
+    fn gather(&mut self, end: std::result::Result<Ended, JoinError>) -> Result<()> {
+        let ended =
+            end.map_err(|error| DataFusionError::from(planner::Error::bug(format!("a row's task ended early: {error}"))))?;
+        match ended {
+            Ended::One(outcome, large) => {
+                self.large -= usize::from(large);
+                self.keep(outcome);
+            }
+            Ended::Many(outcomes) => outcomes.into_iter().for_each(|outcome| self.keep(outcome)),
+        }
+        Ok(())
+    }
+
+    fn keep(&mut self, outcome: Outcome) {
+        self.counts.add(&outcome);
+        self.outcomes.push(outcome);
+    }
+
+    /// Sends what is gathered; false when nobody listens any more.
+    async fn emit(&mut self, send: &Sender<Result<RecordBatch>>) -> Result<bool> {
+        let outcomes = self.outcomes.take();
+        if outcomes.is_empty() {
+            return Ok(true);
+        }
+        let batch = outcome_batch(&outcomes)?;
+        self.counts.output_rows.add(batch.num_rows());
+        Ok(send.send(Ok(batch)).await.is_ok())
+    }
+}
+
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,183 @@
+//! How many requests an endpoint takes at once: a controller without I/O, driven by answers and a clock.
+//!
+//! The window grows while it is full: it doubles until more requests bring no more, then in steps that lead from nothing to
+//! the ceiling in [`CLIMB`]. It is looked at once a round, which is a window of answers and no shorter than one of them takes.
+//! It is halved when more than a quarter of a round's answers ask for fewer requests, and shrinks by a quarter when what is
+//! done a second falls to less than half in two rounds, counted in requests and in bytes: another mix of objects changes the
+//! one or the other. Failures alone are not punished; they are retried.
+
+use std::time::Duration;
+
+/// From nothing to the ceiling.
+const CLIMB: Duration = Duration::from_secs(4);
+/// A round ends after this even when a window of answers has not come.
+const LONGEST_ROUND: Duration = Duration::from_secs(1);
+/// Fewer answers say too little.
+const FEWEST_ANSWERS: u32 = 16;
+const FIRST_WINDOW: usize = 32;
+const SMALLEST_WINDOW: usize = 4;
+
+/// What became of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// Done, with so many payload bytes.
+    Done(u64),
+    /// The store asks for fewer requests.
+    Throttled,
+    /// Anything else.
+    Failed,
+}
+
+/// Why a window changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// It was full, and nothing spoke against more.
+    Grown,
+    /// Too many answers asked for fewer requests.
+    Throttled,
+    /// Less was done in a second than before.
+    Slower,
+}
+
+/// The controller. Times are since its start.
+#[derive(Debug)]
+pub struct Aimd {
+    window: f64,
+    ceiling: f64,
+    doubling: bool,
+    /// Smoothed time from request to answer, in seconds.
+    latency: f64,
+    /// The best rate of late.
+    best: Rate,
+    /// Rounds in a row in which far less was done.
+    slow_rounds: u32,
+    round: Round,
+}
+
+#[derive(Debug, Default)]
+struct Round {
+    began: Duration,
+    answers: u32,
+    throttled: u32,
+    done: u32,
+    bytes: u64,
+    was_full: bool,
+}
+
+/// What is done in a second.
+#[derive(Debug, Clone, Copy, Default)]
+struct Rate {
+    requests: f64,
+    bytes: f64,
+}
+
+impl Rate {
+    fn is_far_below(self, other: Self) -> bool {
+        self.requests < 0.5 * other.requests && self.bytes <= 0.5 * other.bytes
+    }
+
+    fn is_above(self, other: Self) -> bool {
+        self.requests > 1.1 * other.requests || self.bytes > 1.1 * other.bytes
+    }
+
+    /// The better of both, forgetting slowly.
+    fn best(self, other: Self) -> Self {
+        let best = |now: f64, before: f64| now.max(0.9 * before + 0.1 * now);
+        Self { requests: best(self.requests, other.requests), bytes: best(self.bytes, other.bytes) }
+    }
+}
+
+impl Aimd {
+    /// A window that grows to `ceiling` requests.
+    #[must_use]
+    pub fn new(ceiling: usize) -> Self {
+        let ceiling = ceiling.max(1);
+        Self {
+            window: as_float(ceiling.min(FIRST_WINDOW)),
+            ceiling: as_float(ceiling),
+            doubling: true,
+            latency: 0.0,
+            best: Rate::default(),
+            slow_rounds: 0,
+            round: Round::default(),
+        }
+    }
+
+    /// Requests that may be under way now.
+    #[must_use]
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a window is between 1 and the ceiling")]
+    pub fn window(&self) -> usize {
+        self.window as usize
+    }
+
+    /// An answer came `now`, `latency` after its request, with so many under way and `waiting` for a place.
+    pub fn answered(&mut self, now: Duration, latency: Duration, answer: Answer, is_full: bool) -> Option<Change> {
+        let round = &mut self.round;
+        round.answers += 1;
+        round.was_full |= is_full;
+        match answer {
+            Answer::Done(bytes) => {
+                round.done += 1;
+                round.bytes += bytes;
+                let weight = if self.latency == 0.0 { 1.0 } else { 0.1 };
+                self.latency += weight * (latency.as_secs_f64() - self.latency);
+            }
+            Answer::Throttled => round.throttled += 1,
+            Answer::Failed => {}
+        }
+        let lasted = now.saturating_sub(round.began);
+        let has_enough = f64::from(round.answers) >= self.window.max(f64::from(FEWEST_ANSWERS));
+        if lasted.as_secs_f64() < self.latency || !(has_enough || lasted >= LONGEST_ROUND) {
+            return None;
+        }
+        let round = std::mem::replace(&mut self.round, Round { began: now, ..Round::default() });
+        let before = self.window();
+        let change = self.judge(&round, lasted.as_secs_f64().max(1e-4));
+        change.filter(|_| self.window() != before)
+    }
+
+    fn judge(&mut self, round: &Round, seconds: f64) -> Option<Change> {
+        let rate = Rate { requests: f64::from(round.done) / seconds, bytes: as_rate(round.bytes, seconds) };
+        if round.throttled * 4 > round.answers {
+            self.fall(0.5);
+            self.best = Rate::default();
+            return Some(Change::Throttled);
+        }
+        if !round.was_full {
+            // Nobody wanted more: nothing is learned of what the endpoint can do.
+            return None;
+        }
+        self.slow_rounds = if rate.is_far_below(self.best) { self.slow_rounds + 1 } else { 0 };
+        if self.slow_rounds > 1 {
+            self.fall(0.75);
+            self.best = rate;
+            return Some(Change::Slower);
+        }
+        let more = rate.is_above(self.best);
+        self.best = rate.best(self.best);
+        self.doubling &= more;
+        let step = if self.doubling { self.window } else { (self.ceiling * seconds / CLIMB.as_secs_f64()).max(1.0) };
+        self.window = (self.window + step).min(self.ceiling);
+        Some(Change::Grown)
+    }
+
+    fn fall(&mut self, to: f64) {
+        self.doubling = false;
+        self.slow_rounds = 0;
+        self.window = (self.window * to).max(as_float(SMALLEST_WINDOW).min(self.ceiling));
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "no window is that large")]
+fn as_float(count: usize) -> f64 {
+    count as f64
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a rate is an estimate")]
+fn as_rate(bytes: u64, seconds: f64) -> f64 {
+    bytes as f64 / seconds
+}
+
+#[cfg(test)]
+#[path = "aimd_tests.rs"]
+mod tests;

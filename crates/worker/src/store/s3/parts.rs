@@ -1,0 +1,139 @@
+//! Streams in parts: cut, summed, sent.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::{Bytes, BytesMut};
+use futures::stream::{self, BoxStream};
+use futures::{StreamExt, TryStreamExt};
+
+use super::body::{sending, while_it_moves};
+use super::headers::base64_of_crc64;
+use super::upload::{Part, Upload};
+use super::{MOST_PARTS, S3Store, is_encrypted, no_etag, unquoted};
+use crate::store::digest::{Summing, crc64_of, md5_of_parts};
+use crate::store::{Body, FailureKind, Md5Sum, Put, StoreError, StoreResult, Sums, UploadOptions, etag_md5, md5_of};
+
+/// Larger parts are summed on a thread where that may take long, several at once.
+const SUMMED_ASIDE: usize = 1024 * 1024;
+
+type Whole = Arc<Mutex<Option<Summing>>>;
+
+impl S3Store {
+    pub(super) async fn upload_in_parts(&self, key: &str, body: Body, size: u64, options: &UploadOptions) -> StoreResult<Put> {
+        let upload = Upload::create(self, key, &options.attributes).await?;
+        let (parts, sums) = match self.send_parts(&upload, body, size, options).await {
+            Ok((parts, sums)) => (Ok(parts), sums),
+            Err(error) => (Err(error), Sums::default()),
+        };
+        let put = upload.end(parts, size, sums.crc64).await?;
+        Ok(Put { sums, ..put })
+    }
+
+    /// Sends all parts and checks the whole before anything becomes visible.
+    async fn send_parts(
+        &self,
+        upload: &Upload<'_>,
+        body: Body,
+        size: u64,
+        options: &UploadOptions,
+    ) -> StoreResult<(Vec<Part>, Sums)> {
+        let part_size = options.part_size.max(size.div_ceil(MOST_PARTS)).max(1);
+        // Parts as the source had them are summed anyway.
+        let own_parts = options.expect.parts.as_ref().is_some_and(|parts| parts.part_size == part_size);
+        let summing = if own_parts { Summing::without_parts(&options.expect) } else { Summing::new(&options.expect) };
+        let whole = Arc::new(Mutex::new(Some(summing)));
+        let mut sent: Vec<(Part, Md5Sum)> = parts_of(body, part_size, Arc::clone(&whole))
+            .enumerate()
+            .map(|(index, part)| part.map(|part| (index, part)))
+            .map_ok(|(index, part)| self.send_part(upload, index, part))
+            .try_buffer_unordered(options.parts_in_flight.max(1))
+            .try_collect()
+            .await?;
+        let (bytes, mut sums) = match whole.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            Some(summing) => (summing.bytes(), summing.finish()),
+            None => (0, Sums::default()),
+        };
+        sent.sort_by_key(|(part, _)| part.number);
+        if own_parts {
+            sums.parts = Some(md5_of_parts(sent.iter().map(|(_, md5)| *md5)));
+        }
+        options.expect.check(bytes, size, &sums)?;
+        Ok((sent.into_iter().map(|(part, _)| part).collect(), sums))
+    }
+
+    async fn send_part(&self, upload: &Upload<'_>, index: usize, bytes: Bytes) -> StoreResult<(Part, Md5Sum)> {
+        let number = i32::try_from(index + 1).unwrap_or(i32::MAX);
+        let size = bytes.len() as u64;
+        let (md5, crc64) = summed(&bytes).await;
+        let content_md5 = aws_smithy_types::base64::encode(md5);
+        let crc64 = upload.checksums.then(|| base64_of_crc64(crc64));
+        let request = || async {
+            let (body, progress) = sending(bytes.clone());
+            let sent = self
+                .client()
+                .upload_part()
+                .bucket(self.bucket())
+                .key(upload.key())
+                .upload_id(upload.id())
+                .part_number(number)
+                .content_length(i64::try_from(size).unwrap_or(i64::MAX))
+                .content_md5(&content_md5)
+                .set_checksum_crc64_nvme(crc64.clone())
+                .body(body)
+                .send();
+            let answer = async { sent.await.map_err(|error| self.failed(&error)) };
+            let answer = while_it_moves(answer, &progress, size, (self.bounds.stall, self.bounds.silence(size))).await?;
+            self.meter.payload(size);
+            let encrypted = is_encrypted(answer.server_side_encryption.as_ref(), answer.sse_customer_algorithm.as_ref());
+            let etag = unquoted(&answer.e_tag.filter(|etag| !etag.is_empty()).ok_or_else(no_etag)?);
+            if self.is_md5(Some(&etag), encrypted) && etag_md5(&etag) != Some(md5) {
+                let message = format!("the store says etag {etag} of part {number}, whose MD5 is {}", hex::encode(md5));
+                return Err(StoreError::new(FailureKind::Mismatch, message));
+            }
+            Ok((etag, encrypted))
+        };
+        let (etag, encrypted) = self.send(self.sending(size), request).await?;
+        let is_md5 = self.is_md5(Some(&etag), encrypted);
+        Ok((Part { number, etag, md5: is_md5.then_some(md5), crc64 }, md5))
+    }
+}
+
+async fn summed(bytes: &Bytes) -> (Md5Sum, u64) {
+    let sum = |bytes: &Bytes| (md5_of(bytes), crc64_of(bytes));
+    if bytes.len() < SUMMED_ASIDE {
+        return sum(bytes);
+    }
+    let aside = bytes.clone();
+    // A thread that fails has panicked; the sum is then computed where the panic is seen.
+    tokio::task::spawn_blocking(move || sum(&aside)).await.unwrap_or_else(|_| sum(bytes))
+}
+
+/// Cuts a body into parts of `part_size` bytes, summing on the way. An empty body is one empty part.
+fn parts_of(body: Body, part_size: u64, whole: Whole) -> BoxStream<'static, StoreResult<Bytes>> {
+    let part_size = usize::try_from(part_size).unwrap_or(usize::MAX);
+    stream::try_unfold((Some(body), BytesMut::new(), true), move |(mut body, mut held, first)| {
+        let whole = Arc::clone(&whole);
+        async move {
+            // What is left over from the last chunk is small: one allocation a part.
+            held.reserve(part_size.saturating_sub(held.len()));
+            while held.len() < part_size {
+                let Some(open) = body.as_mut() else { break };
+                match open.try_next().await? {
+                    Some(chunk) => {
+                        if let Some(whole) = whole.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+                            whole.update(&chunk);
+                        }
+                        held.extend_from_slice(&chunk);
+                    }
+                    None => body = None,
+                }
+            }
+            if held.is_empty() && !first {
+                return Ok(None);
+            }
+            let part = held.split_to(held.len().min(part_size)).freeze();
+            Ok(Some((part, (body, held, false))))
+        }
+    })
+    .boxed()
+}

@@ -1,0 +1,80 @@
+//! Sending a request: counted, with a time limit, with its place in the endpoint's window, and again where that may help.
+
+use std::future::Future;
+use std::time::{Duration, SystemTime};
+
+use aws_sdk_s3::config::http::HttpResponse;
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+
+use super::classify::{Remedy, classify, remedy};
+use super::S3Store;
+use crate::retry::Repeat;
+use crate::store::{FailureKind, StoreError, StoreResult};
+
+/// What a request is, beside its content.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Call {
+    pub(super) repeat: Repeat,
+    pub(super) limit: Duration,
+    /// Payload that it moves, be it through here or not.
+    pub(super) bytes: u64,
+}
+
+impl S3Store {
+    /// Sends one request. What `request` fails with comes from [`S3Store::failed`].
+    pub(super) async fn send<T, F, Fut>(&self, call: Call, request: F) -> StoreResult<T>
+    where
+        T: Send,
+        F: Fn() -> Fut + Send + Sync,
+        Fut: Future<Output = StoreResult<T>> + Send,
+    {
+        let attempt = || async {
+            let place = self.enter().await;
+            self.meter.request();
+            // The SDK's futures are large: they live on the heap.
+            let end = match tokio::time::timeout(call.limit, Box::pin(request())).await {
+                Ok(end) => end,
+                Err(_) => Err(no_answer(call.limit)),
+            };
+            place.answered(call.bytes, end.as_ref().err().map(|error| error.kind));
+            end
+        };
+        self.bounds.retry.run(call.repeat, attempt).await
+    }
+
+    /// A request that moves nothing.
+    pub(super) fn small(&self) -> Call {
+        Call { repeat: Repeat::Safe, limit: self.bounds.request_timeout, bytes: 0 }
+    }
+
+    /// A request during which the store moves `bytes` and is silent.
+    pub(super) fn silent(&self, bytes: u64) -> Call {
+        Call { repeat: Repeat::Safe, limit: self.bounds.silence(bytes), bytes }
+    }
+
+    /// A request that sends `bytes`.
+    pub(super) fn sending(&self, bytes: u64) -> Call {
+        Call { repeat: Repeat::Safe, limit: self.bounds.sending(bytes), bytes }
+    }
+
+    /// The failure of a request. What can be put right here is, and the failure is one that passes then.
+    pub(super) fn failed<E>(&self, error: &SdkError<E, HttpResponse>) -> StoreError
+    where
+        E: ProvideErrorMetadata + std::error::Error + 'static,
+    {
+        let failure = classify(error);
+        let passes = match remedy(error) {
+            None => false,
+            Some(Remedy::Credentials) => self.connection.credentials.as_ref().is_some_and(|kept| kept.refused()),
+            Some(Remedy::Clock(date)) => {
+                self.connection.clock.set(date, SystemTime::now());
+                true
+            }
+        };
+        if passes { StoreError { kind: FailureKind::Transient, ..failure } } else { failure }
+    }
+}
+
+fn no_answer(limit: Duration) -> StoreError {
+    StoreError::new(FailureKind::TimedOut, format!("no answer in {} s", (limit.as_secs_f64() * 10.0).round() / 10.0))
+}

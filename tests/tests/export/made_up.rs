@@ -1,0 +1,199 @@
+//! Lakes made up for the purpose: files that become folders and back, and trees of nested markers that change at random,
+//! with selections that change and sources that go missing on the way.
+
+use std::collections::BTreeSet;
+
+use super::{
+    Place, Stage,
+    invariants::{Watch, export_watched, looks},
+    is_marker,
+};
+use crate::made::{MadeLake, Objects, objects};
+
+#[test]
+fn a_file_becomes_a_folder_and_back() {
+    let file = objects(&[("_SUCCESS", ""), ("a", "file"), ("a-b", "beside"), ("z", "last")]);
+    let folder =
+        objects(&[("_SUCCESS", ""), ("a-b", "beside"), ("a/_SUCCESS", ""), ("a/b", "below"), ("a/c/d", "deep"), ("z", "last")]);
+    let deeper = objects(&[("a-b", "changed"), ("a/b/c/d", "deeper"), ("a/c", "shallow"), ("z/z/z", "file no more")]);
+    let commits = [("file", &file), ("folder", &folder), ("deeper", &deeper), ("gone", &Objects::new())];
+    for entries_a_range in [1, 1000] {
+        let lake = MadeLake::new(entries_a_range, &commits);
+        for (from, to) in [(Place::Folder, Place::Folder), (Place::Bucket, Place::Folder), (Place::Bucket, Place::Bucket)] {
+            let stage = Stage::of(lake.clone(), from, to);
+            for label in ["file", "folder", "file", "deeper", "folder", "deeper", "file", "gone", "deeper"] {
+                stage.exported(label, &["--force"]);
+                assert_eq!(stage.data(), stage.expected(label), "{label}");
+                stage.assert_success(label);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_file_beside_a_folder_of_the_same_name_is_for_buckets_only() {
+    let both = objects(&[("a", "file"), ("a.txt", "between"), ("a/b", "below")]);
+    let lake = MadeLake::new(1000, &[("both", &both)]);
+    let stage = Stage::of(lake.clone(), Place::Folder, Place::Bucket);
+    stage.exported("both", &[]);
+    assert_eq!(stage.data(), both);
+    let stage = Stage::of(lake.clone(), Place::Folder, Place::Folder);
+    let refused = stage.export("both", &[]).expect_code(3).json();
+    let message = refused["error"]["message"].as_str().unwrap();
+    assert!(message.contains("`a` is a file and `a/b` needs it to be a folder"), "{message}");
+    assert!(stage.tree().is_empty());
+}
+
+#[test]
+fn a_collision_with_what_did_not_change_is_seen_too() {
+    let before = objects(&[("a", "file"), ("b", "1")]);
+    let both = objects(&[("a", "file"), ("a/b", "below"), ("b", "1")]);
+    let below = objects(&[("a/b", "below"), ("b", "1")]);
+    for entries_a_range in [1, 1000] {
+        let lake = MadeLake::new(entries_a_range, &[("before", &before), ("both", &both), ("below", &below)]);
+        for first in ["before", "below"] {
+            let stage = Stage::of(lake.clone(), Place::Folder, Place::Folder);
+            stage.exported(first, &["--force"]);
+            let stamps = stage.stamps();
+            let refused = stage.export("both", &["--force"]).expect_code(3).json();
+            assert!(refused["error"]["message"].as_str().unwrap().contains("`a` is a file"), "{first}: {refused}");
+            assert_eq!(stage.stamps(), stamps);
+        }
+    }
+}
+
+/// Numbers that are the same each time.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, end: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % end
+    }
+
+    fn chance(&mut self, percent: u64) -> bool {
+        self.below(100) < percent
+    }
+
+    fn pick<'a, T>(&mut self, of: &'a [T]) -> &'a T {
+        &of[usize::try_from(self.below(of.len() as u64)).unwrap()]
+    }
+}
+
+const DIRECTORIES: [&str; 9] = ["", "a-/", "a/", "a/b/", "a/b/c/", "a/b/c/d/", "b/", "b/_SUCCESS-/", "c/c/"];
+const NAMES: [&str; 4] = ["_SUCCESS", "b", "x", "~"];
+
+/// A tree of nested markers: an earlier one, edited.
+fn edited(random: &mut Random, tree: &Objects, files_only: bool) -> Objects {
+    let mut tree = tree.clone();
+    for _ in 0..random.below(8) {
+        let key = format!("{}{}", random.pick(&DIRECTORIES), random.pick(&NAMES));
+        let text = if is_marker(&key) && random.chance(80) { String::new() } else { random.below(3).to_string() };
+        if random.chance(35) {
+            tree.remove(&key)
+        } else {
+            tree.insert(key, text.into_bytes())
+        };
+    }
+    if files_only {
+        // A folder cannot hold `a` beside `a/b`.
+        let folders: BTreeSet<_> =
+            tree.keys().flat_map(|key| key.match_indices('/').map(|(at, _)| key[..at].to_owned())).collect();
+        tree.retain(|key, _| !folders.contains(key));
+    }
+    tree
+}
+
+/// A lake of five such commits.
+fn random_lake(seed: u64, files_only: bool) -> (MadeLake, Random) {
+    let mut random = Random(seed);
+    let mut trees = Vec::new();
+    let mut tree = Objects::new();
+    for _ in 0..5 {
+        for _ in 0..3 {
+            tree = edited(&mut random, &tree, files_only);
+        }
+        trees.push(tree.clone());
+    }
+    let commits: Vec<_> = LABELS.into_iter().zip(&trees).collect();
+    (MadeLake::new(1 + seed % 4 * 3, &commits), random)
+}
+
+const LABELS: [&str; 5] = ["0", "1", "2", "3", "4"];
+const SELECTIONS: [&[&str]; 6] = [
+    &[],
+    &[],
+    &["--exclude", "a/b/**"],
+    &["--include", "a/**", "--include", "b/**"],
+    &["--where", "key NOT LIKE '%x'"],
+    &["--exclude", "_SUCCESS"],
+];
+
+#[test]
+#[expect(clippy::print_stdout, reason = "the steps before a failure must be seen")]
+fn random_trees_of_nested_markers_keep_their_promises_at_every_step() {
+    for seed in 1..=6 {
+        let (lake, mut random) = random_lake(seed, false);
+        let stage = Stage::of(lake.clone(), Place::Bucket, Place::Bucket);
+        let mut before = *random.pick(&LABELS);
+        stage.exported(before, &["--force"]);
+        let watch = Watch::start(&stage);
+        for _ in 0..4 {
+            let (label, selection) = (*random.pick(&LABELS), *random.pick(&SELECTIONS));
+            println!("seed {seed}: {before} → {label} {selection:?}");
+            export_watched(&stage, &watch, before, (label, &[&["--force"], selection].concat()));
+            before = label;
+        }
+    }
+}
+
+#[test]
+fn random_trees_keep_their_promises_when_sources_go_missing_and_come_back() {
+    for seed in 11..=18 {
+        let (lake, mut random) = random_lake(seed, false);
+        let stage = Stage::of(lake.clone(), Place::Bucket, Place::Bucket);
+        let whole = stage.server.snapshot();
+        let watch = Watch::start(&stage);
+        watch.between(LABELS.iter().map(|label| looks(&stage, label)).collect());
+        for _ in 0..5 {
+            let label = *random.pick(&LABELS);
+            let bodies: Vec<_> = whole.keys("lake", "made/data/").collect();
+            let lost = *random.pick(&bodies);
+            stage.server.delete("lake", lost);
+            let outcome = stage.export(label, &["--force", "--concurrency", "16"]);
+            assert!(outcome.code == 0 || outcome.code == 1, "seed {seed}: {outcome}");
+            let there: Vec<_> = stage.status_markers().into_keys().collect();
+            let kind = if outcome.code == 0 { "SUCCESS" } else { "FAILURE" };
+            assert_eq!(there, [format!("EXPORT_{}_{kind}", lake.commit(label).id)], "seed {seed}");
+            stage.server.put_object("lake", lost, (**whole.get("lake", lost).unwrap()).clone());
+        }
+        let label = *random.pick(&LABELS);
+        stage.exported(label, &["--force"]);
+        assert_eq!(stage.data(), stage.expected(label), "seed {seed}");
+        stage.assert_success(label);
+        stage.server.assert_no_violations();
+    }
+}
+
+#[test]
+#[expect(clippy::print_stdout, reason = "the steps before a failure must be seen")]
+fn random_trees_arrive_in_folders() {
+    for seed in 21..=26 {
+        let (lake, mut random) = random_lake(seed, true);
+        let stage = Stage::of(lake.clone(), Place::Folder, Place::Folder);
+        for step in 0..4 {
+            let (label, selection) = (*random.pick(&LABELS), *random.pick(&SELECTIONS));
+            println!("seed {seed}: {label} {selection:?}");
+            let options = [&["--force"], selection].concat();
+            stage.exported(label, &options);
+            let fresh = format!("fresh-{step}");
+            stage.export_to(label, &fresh, &options).expect_code(0);
+            assert_eq!(
+                stage.data(),
+                millrace_tests::tree::data_only(stage.tree_of(&fresh)),
+                "seed {seed}: {label} {selection:?}"
+            );
+            stage.assert_success(label);
+        }
+    }
+}
