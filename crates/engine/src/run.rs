@@ -112,6 +112,9 @@ impl Run<'_> {
         if let Some(concurrency) = self.options.concurrency {
             spec.concurrency = Concurrency::Fixed(concurrency);
         }
+        if let Some(timeout) = self.options.request_timeout {
+            spec.request_timeout_ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
+        }
         spec
     }
 

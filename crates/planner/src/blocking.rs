@@ -12,6 +12,8 @@ pub(crate) enum Fate {
     Deleted,
     /// It is there and stays.
     Stays,
+    /// Something else needs a folder of its name. Said once.
+    Collides,
 }
 
 /// A relation between a key and one below it.
@@ -36,15 +38,18 @@ impl Paths {
             let rest = key.strip_prefix(name.as_str());
             rest.and_then(|r| r.bytes().next()).is_some_and(|next| next <= b'/')
         });
-        for (name, file) in &self.open {
+        for (name, file) in &mut self.open {
             if key.as_bytes().get(name.len()) != Some(&b'/') {
                 continue;
             }
             match (*file, fate) {
                 (Fate::Deleted, Fate::Copied) => found.push(Found::Blocking { key: name.clone() }),
                 (Fate::Copied, Fate::Deleted) => found.push(Found::Blocking { key: key.to_owned() }),
-                (Fate::Deleted, _) | (_, Fate::Deleted) => {}
-                _ => found.push(Found::Collision { file: name.clone(), below: key.to_owned() }),
+                (Fate::Deleted | Fate::Collides, _) | (_, Fate::Deleted | Fate::Collides) => {}
+                _ => {
+                    found.push(Found::Collision { file: name.clone(), below: key.to_owned() });
+                    *file = Fate::Collides;
+                }
             }
         }
         self.open.push((key.to_owned(), fate));
@@ -84,7 +89,7 @@ mod tests {
 
     #[test]
     fn both_at_once_collide() {
-        let rows = [("x/a", Fate::Stays), ("x/a.b", Fate::Copied), ("x/a/b", Fate::Copied)];
+        let rows = [("x/a", Fate::Stays), ("x/a.b", Fate::Copied), ("x/a/b", Fate::Copied), ("x/a/c", Fate::Stays)];
         assert_eq!(run(&rows), [Found::Collision { file: "x/a".into(), below: "x/a/b".into() }]);
         assert!(run(&[("a", Fate::Copied), ("ab", Fate::Copied), ("b/a", Fate::Copied)]).is_empty());
     }

@@ -7,7 +7,7 @@
 //! when it changed, or when anything below its directory did; it comes when the target's view has it and it went or changed.
 
 use crate::entry::EntryRow;
-use crate::round::{MARKER, is_marker};
+use crate::round::MARKER;
 
 /// What one row says of its key.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -85,9 +85,9 @@ impl Directories {
         Self { stack: vec![Frame::default()], full }
     }
 
-    /// A row of data. Directories that the stream has left are appended to `closed`.
+    /// A row of data: where markers have a round of their own, no marker. Directories that the stream has left are appended
+    /// to `closed`.
     pub(crate) fn row(&mut self, key: &str, facts: RowFacts, closed: &mut Vec<Closed>) {
-        debug_assert!(!is_marker(key), "markers go through `marker`");
         let frame = self.enter(key, closed);
         frame.changed |= facts.changed;
         frame.written |= facts.written;

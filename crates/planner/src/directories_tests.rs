@@ -3,6 +3,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 
 use super::*;
+use crate::round::is_marker;
 
 /// The oracle: the rules of a plan on plain maps, as they are defined, without any streaming.
 mod oracle {

@@ -111,7 +111,7 @@ pub async fn plan(request: PlanRequest<'_>, folder: &Path, progress: &(dyn Fn(u6
             touched: request.base.unknown.iter().cloned().collect(),
         },
     );
-    let lookup = (mode == Mode::Changes).then(|| Lookup::new(request.lake.as_ref(), Arc::clone(&target)));
+    let lookup = (mode != Mode::All).then(|| Lookup::new(request.lake.as_ref(), Arc::clone(&target)).beside(clusters.opened()));
     let writer = PlanWriter::create(folder);
     let mut assembly = Assembly::new(&request, &part, rounds, selections, writer);
     while let Some(batch) = stream.next().await {
@@ -129,7 +129,7 @@ pub async fn plan(request: PlanRequest<'_>, folder: &Path, progress: &(dyn Fn(u6
     let mut opened = clusters.opened();
     let objects = match mode {
         Mode::All => counted,
-        Mode::Changes => count(&request, &target, &part, &mut opened).await?,
+        Mode::Changes | Mode::Opened => count(&request, &target, &part, &mut opened).await?,
     };
     let read = Read { total: clusters.ranges_total, opened: opened.len() as u64, before, after: namespace.counters().snapshot() };
     let summary = summarise(&rounds, objects, &request, &read);
@@ -140,7 +140,11 @@ pub async fn plan(request: PlanRequest<'_>, folder: &Path, progress: &(dyn Fn(u6
 fn mode(request: &PlanRequest<'_>, old: &View, selections: &(Selection, Selection)) -> Mode {
     let same_view = old.selection == request.view.selection && old.rounds == request.view.rounds;
     let all = selections.0.is_all() && selections.1.is_all();
-    if request.full || !same_view || !all || request.base.commit.is_none() { Mode::All } else { Mode::Changes }
+    if request.full || !same_view || !all || request.base.commit.is_none() {
+        return Mode::All;
+    }
+    // Where `a` cannot be beside `a/b`, what did not change must be seen beside what did.
+    if request.stores.key_rules(request.destination).file_system { Mode::Opened } else { Mode::Changes }
 }
 
 /// What must be known of a base's entry: its size and etag for the rows, its address for the guard.

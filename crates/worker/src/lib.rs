@@ -19,5 +19,5 @@ pub mod store;
 pub use copy::{Concurrency, CopyExec, CopySpec, OnDrift};
 pub use outcome::OUTCOME_SCHEMA;
 pub use store::registry::{Registry, RegistryOptions};
-pub use store::settings::StoreSettings;
+pub use store::settings::{StoreSettings, Variables};
 pub use store::{FailureKind, RequestClass, Store, StoreError};

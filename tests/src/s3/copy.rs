@@ -71,6 +71,7 @@ fn copied(source: &Object, input: &CopyObjectInput, replaces: bool) -> Object {
     let mut object = Object {
         storage_class: input.storage_class.as_ref().map(|class| class.as_str().to_owned()),
         kms: false,
+        part_size: None,
         modified: std::time::SystemTime::now(),
         ..source.clone()
     };

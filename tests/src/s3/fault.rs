@@ -38,6 +38,11 @@ pub enum Fault {
         /// Bytes that are sent.
         after: u64,
     },
+    /// A body has only so many bytes, and the head of the answer says the same.
+    Shorten {
+        /// Bytes that are sent.
+        to: u64,
+    },
     /// A body stops after so many bytes, and the connection stays.
     StallBody {
         /// Bytes that are sent.

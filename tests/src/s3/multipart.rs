@@ -174,6 +174,7 @@ pub(crate) async fn complete(
         body: Body::join(parts.iter().map(|part| part.body.clone()).collect()),
         etag: format!("{}-{}", md5_hex(&digests), parts.len()),
         etag_is_md5: false,
+        part_size: parts.first().map(|part| part.body.len()),
         modified: SystemTime::now(),
         ..upload.object
     };

@@ -36,6 +36,8 @@ pub struct Object {
     pub tagging: Option<String>,
     /// Encrypted with a key of KMS: the etag says nothing about the bytes, and answers carry the header that tells so.
     pub kms: bool,
+    /// The size of the first part, where it was uploaded in parts.
+    pub part_size: Option<u64>,
     /// Checksums that were sent with the object, by header name.
     pub checksums: BTreeMap<String, String>,
     /// When it was written.
@@ -59,6 +61,7 @@ impl Object {
             storage_class: None,
             tagging: None,
             kms: false,
+            part_size: None,
             checksums: BTreeMap::new(),
             modified: SystemTime::now(),
         }
@@ -68,6 +71,19 @@ impl Object {
     pub fn with_etag(mut self, etag: &str) -> Self {
         self.etag_is_md5 = self.etag == etag;
         etag.clone_into(&mut self.etag);
+        self
+    }
+
+    /// As if it had been uploaded in parts of that size.
+    pub fn in_parts(mut self, part_size: u64) -> Self {
+        let size = self.body.len();
+        let starts = (0..size.div_ceil(part_size)).map(|part| part * part_size);
+        let sums: Vec<u8> = starts
+            .flat_map(|start| hex::decode(self.body.slice(start..(start + part_size).min(size)).etag()).unwrap())
+            .collect();
+        self.etag = format!("{}-{}", crate::tree::md5_hex(&sums), size.div_ceil(part_size));
+        self.etag_is_md5 = false;
+        self.part_size = Some(part_size);
         self
     }
 

@@ -105,7 +105,10 @@ pub(crate) async fn get(shared: &Shared, req: S3Request<GetObjectInput>) -> S3Re
     let range = input.range.map(|range| range.check(size)).transpose()?;
     let content_range = range.as_ref().map(|range| format!("bytes {}-{}/{size}", range.start, range.end - 1));
     let whole = range.is_none();
-    let body = range.map_or_else(|| object.body.clone(), |range| object.body.slice(range));
+    let mut body = range.map_or_else(|| object.body.clone(), |range| object.body.slice(range));
+    if let Some(Fault::Shorten { to }) = call.fault() {
+        body = body.slice(0..(*to).min(body.len()));
+    }
     let wanted_checksums = whole && input.checksum_mode.is_some();
     let output = GetObjectOutput {
         accept_ranges: Some("bytes".to_owned()),
@@ -134,9 +137,11 @@ pub(crate) async fn head(shared: &Shared, req: S3Request<HeadObjectInput>) -> S3
     let input = req.input;
     let object = look_up(&mut shared.lock(), &call, &input.bucket, &input.key)?;
     check_read(input.if_match.as_ref(), input.if_none_match.as_ref(), &object)?;
+    let part = input.part_number.and(object.part_size);
     let output = HeadObjectOutput {
         accept_ranges: Some("bytes".to_owned()),
-        content_length: i64::try_from(object.body.len()).ok(),
+        content_length: i64::try_from(part.unwrap_or(object.body.len())).ok(),
+        parts_count: part.and_then(|part| i32::try_from(object.body.len().div_ceil(part)).ok()),
         content_type: Some(content_type(&object)),
         cache_control: object.cache_control.clone(),
         content_encoding: object.content_encoding.clone(),

@@ -28,7 +28,7 @@ impl Spoiled {
         lake.load(&s3);
         s3.clear_log();
         let server = FakeLakefs::start(&lake);
-        Self { s3, server, lake, id }
+        Self { lake, s3, server, id }
     }
 
     /// Every way to the lake refuses, and says the same of the file.

@@ -224,3 +224,22 @@ fn a_lake_in_the_place_of_a_destination_and_the_other_way_round() {
         .helps(&["write lake+s3://lake/orders?ref=REF"]);
     assert!(everything(lake.dir()).keys().all(|name| !name.contains("_millrace/")));
 }
+
+#[test]
+fn a_link_below_the_destination_is_not_followed() {
+    let lake = Lake::named("orders");
+    let folder = tempfile::tempdir().unwrap();
+    let (out, elsewhere) = (folder.path().join("out"), folder.path().join("elsewhere"));
+    fs::create_dir(&out).unwrap();
+    fs::create_dir(&elsewhere).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, out.join("tables")).unwrap();
+    let untouched = Untouched::new(&elsewhere);
+    let words = ["--output", "json", "export", &lake.file_url("main"), out.to_str().unwrap()];
+    let report = Millrace::new().args(words).run().expect_code(1).json();
+    untouched.check();
+    let failure = &report["failures"][0];
+    assert!(failure["error"].as_str().unwrap().contains("`tables` below"), "{failure}");
+    assert!(failure["error"].as_str().unwrap().contains("is a symbolic link, and links are not followed there"), "{failure}");
+    let below = lake.objects("head").into_iter().filter(|object| object.path.starts_with("tables/"));
+    assert_eq!(report["failed"].as_u64().unwrap() + report["skipped"].as_u64().unwrap(), below.count() as u64 + 1, "{report}");
+}

@@ -108,14 +108,18 @@ impl Refusal {
     /// The message holds each of these.
     #[track_caller]
     fn says(self, parts: &[&str]) -> Self {
-        parts.iter().for_each(|part| assert!(self.message.contains(part), "{part:?} is not in: {}", self.message));
+        for part in parts {
+            assert!(self.message.contains(part), "{part:?} is not in: {}", self.message);
+        }
         self
     }
 
     /// The help holds each of these.
     #[track_caller]
     fn helps(self, parts: &[&str]) -> Self {
-        parts.iter().for_each(|part| assert!(self.help.contains(part), "{part:?} is not in: {}", self.help));
+        for part in parts {
+            assert!(self.help.contains(part), "{part:?} is not in: {}", self.help);
+        }
         self
     }
 }

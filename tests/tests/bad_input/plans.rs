@@ -12,6 +12,12 @@ use tempfile::TempDir;
 
 use super::{End, Untouched, refused};
 
+/// Runs a command that must succeed.
+#[track_caller]
+fn run(words: &[&str]) {
+    Millrace::new().args(words).run().expect_code(0);
+}
+
 /// A destination in a folder that holds `load` of `orders`, and a plan for `day4`.
 struct Made {
     lake: Lake,
@@ -21,13 +27,9 @@ struct Made {
 impl Made {
     fn new() -> Self {
         let made = Self { lake: Lake::named("orders"), folder: tempfile::tempdir().unwrap() };
-        made.run(&["export", &made.lake.file_url("v1"), &made.at("dest")]);
-        made.run(&["plan", &made.lake.file_url("v2"), &made.at("dest"), "-o", &made.at("plan")]);
+        run(&["export", &made.lake.file_url("v1"), &made.at("dest")]);
+        run(&["plan", &made.lake.file_url("v2"), &made.at("dest"), "-o", &made.at("plan")]);
         made
-    }
-
-    fn run(&self, words: &[&str]) {
-        Millrace::new().args(words).run().expect_code(0);
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -93,7 +95,7 @@ fn a_plan_that_is_none() {
 #[test]
 fn a_plan_whose_destination_has_moved_on() {
     let made = Made::new();
-    made.run(&["export", &made.lake.file_url("dev"), &made.at("dest")]);
+    run(&["export", &made.lake.file_url("dev"), &made.at("dest")]);
     let load = format!("it was made for _millrace/receipts/00000001-{}", made.lake.commit("load").id);
     let dev = format!("and there is _millrace/receipts/00000002-{}", made.lake.commit("dev-site").id);
     let said = format!("file://{}/ has moved on since the plan was made", made.at("dest"));
@@ -130,7 +132,7 @@ fn a_plan_shard_that_was_changed_cut_or_lost() {
     fs::remove_file(&file).unwrap();
     made.refuses(End::Usage, &[&format!("{name} is missing")], "make it again");
     fs::write(&file, whole).unwrap();
-    made.run(&["apply", &made.at("plan")]);
+    run(&["apply", &made.at("plan")]);
 }
 
 #[test]
@@ -190,7 +192,7 @@ fn a_head_that_names_a_receipt_which_is_gone() {
     // Whoever needs the receipts is told which one is missing; the next difference needs none.
     let words = ["sql", &made.at("dest"), "SELECT count(*) FROM receipts"];
     refused(End::Corrupt, Millrace::new, &words).says(&["_millrace/receipts/00000001-"]);
-    made.run(&["apply", &made.at("plan")]);
+    run(&["apply", &made.at("plan")]);
 }
 
 #[test]

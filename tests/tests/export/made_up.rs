@@ -46,18 +46,22 @@ fn a_file_beside_a_folder_of_the_same_name_is_for_buckets_only() {
 
 #[test]
 fn a_collision_with_what_did_not_change_is_seen_too() {
-    let before = objects(&[("a", "file"), ("b", "1")]);
-    let both = objects(&[("a", "file"), ("a/b", "below"), ("b", "1")]);
-    let below = objects(&[("a/b", "below"), ("b", "1")]);
+    let before = objects(&[("a", "file"), ("a-", "beside"), ("b", "1")]);
+    let below = objects(&[("a-", "beside"), ("a/b", "below"), ("b", "1")]);
+    let both = objects(&[("a", "file"), ("a-", "beside"), ("a/b", "below"), ("b", "1")]);
     for entries_a_range in [1, 1000] {
-        let lake = MadeLake::new(entries_a_range, &[("before", &before), ("both", &both), ("below", &below)]);
+        let lake = MadeLake::new(entries_a_range, &[("before", &before), ("below", &below), ("both", &both)]);
         for first in ["before", "below"] {
-            let stage = Stage::of(lake.clone(), Place::Folder, Place::Folder);
-            stage.exported(first, &["--force"]);
-            let stamps = stage.stamps();
-            let refused = stage.export("both", &["--force"]).expect_code(3).json();
-            assert!(refused["error"]["message"].as_str().unwrap().contains("`a` is a file"), "{first}: {refused}");
-            assert_eq!(stage.stamps(), stamps);
+            for preset in ["spark", "none"] {
+                let stage = Stage::of(lake.clone(), Place::Folder, Place::Folder);
+                stage.exported(first, &["--force", "--preset", preset]);
+                let stamps = stage.stamps();
+                let refused = stage.export("both", &["--preset", preset]).expect_code(3).json();
+                let message = refused["error"]["message"].as_str().unwrap();
+                assert!(message.contains("`a` is a file "), "{first} {preset}: {message}");
+                assert_eq!(message.lines().count(), 3, "named once: {message}");
+                assert_eq!(stage.stamps(), stamps);
+            }
         }
     }
 }

@@ -1,8 +1,9 @@
 //! The JSON report: its fields, that its totals add up, and that its requests are those that were sent.
 
+use millrace_tests::tree::is_reserved;
 use serde_json::Value;
 
-use super::{BUCKET, Place, Stage};
+use super::{BUCKET, PREFIX, Place, Stage};
 
 /// The fields of a run in their order.
 const FIELDS: [&str; 24] = [
@@ -163,9 +164,14 @@ fn the_requests_are_those_that_the_server_saw() {
             let report = stage.exported(label, &[]);
             let log = stage.server.log();
             if to == Place::Bucket {
-                let effects = stage.effects();
-                let data = effects.iter().filter(|effect| !effect.is_own()).count();
-                assert_eq!(report["requests"]["data"], data, "{label}: one an object, and none of the source");
+                let names_data = |key: &str| key.strip_prefix(PREFIX).is_some_and(|key| !is_reserved(key));
+                let data = log.filter(|op| op.is_write() && (names_data(&op.key) || op.keys.iter().any(|key| names_data(key))));
+                assert_eq!(report["requests"]["data"], data.len(), "{label}:\n{data}");
+                let copies =
+                    report["rounds"].as_array().unwrap().iter().map(|round| round["copied"].as_u64().unwrap()).sum::<u64>();
+                assert_eq!(data.of("CopyObject").len() as u64, copies, "{label}: one a copied object");
+                assert!(data.len() as u64 - copies <= 3, "{label}: one a thousand deleted objects of a step:\n{data}");
+                assert_eq!(log.for_prefix("lake", "orders/data/").len() as u64, copies, "{label}: no look at the source");
                 // What names the commit is asked before the run begins, with a look at HEAD.
                 let resolved = log.iter().position(|op| op.bucket == BUCKET).unwrap() as u64;
                 let told = report["requests"]["data"].as_u64().unwrap() + report["requests"]["control"].as_u64().unwrap();

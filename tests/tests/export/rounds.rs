@@ -22,27 +22,34 @@ enum Step {
     },
 }
 
-/// The step that a request to the destination belongs to; none for Millrace's own keys.
-fn step(op: &Op) -> Option<Step> {
-    let key = op.key.strip_prefix(PREFIX).filter(|key| op.applied && op.bucket == BUCKET && !is_reserved(key))?;
+/// The step that a request to the destination belongs to, and how many keys it names; none for Millrace's own keys.
+fn step(op: &Op) -> Option<(Step, usize)> {
+    let keys: Vec<_> = if op.keys.is_empty() { vec![op.key.as_str()] } else { op.keys.iter().map(String::as_str).collect() };
+    let keys: Vec<_> = keys.iter().filter_map(|key| key.strip_prefix(PREFIX)).filter(|key| !is_reserved(key)).collect();
+    let key = keys.first().filter(|_| op.applied && op.bucket == BUCKET)?;
     let depth = key.matches('/').count();
-    match (op.operation.as_str(), is_marker(key)) {
-        ("DeleteObject", true) => Some(Step::Retract { depth }),
-        ("DeleteObject", false) => Some(Step::Delete),
-        ("PutObject" | "CopyObject", true) => Some(Step::Publish { height: 100 - depth }),
-        ("PutObject" | "CopyObject", false) => Some(Step::Copy),
+    let step = match (op.operation.as_str(), is_marker(key)) {
+        ("DeleteObject" | "DeleteObjects", true) => Step::Retract { depth },
+        ("DeleteObject" | "DeleteObjects", false) => Step::Delete,
+        ("PutObject" | "CopyObject", true) => Step::Publish { height: 100 - depth },
+        ("PutObject" | "CopyObject", false) => Step::Copy,
         other => panic!("{other:?} at the destination: {op}"),
-    }
+    };
+    let alike = keys
+        .iter()
+        .filter(|other| is_marker(other) == is_marker(key) && (!is_marker(key) || other.matches('/').count() == depth));
+    assert_eq!(alike.count(), keys.len(), "a request for keys of several steps: {op}");
+    Some((step, keys.len()))
 }
 
-/// The steps that were seen, with their first start and last end.
+/// The steps that were seen, with their first start, last end and keys.
 fn seen(stage: &Stage) -> BTreeMap<Step, (Instant, Instant, usize)> {
     let mut steps = BTreeMap::new();
     for op in stage.server.log().iter() {
-        let Some(step) = step(op) else { continue };
+        let Some((step, keys)) = step(op) else { continue };
         let ended = op.ended.unwrap();
         let (first, last, count) = steps.entry(step).or_insert((op.started, ended, 0));
-        (*first, *last, *count) = ((*first).min(op.started), (*last).max(ended), *count + 1);
+        (*first, *last, *count) = ((*first).min(op.started), (*last).max(ended), *count + keys);
     }
     steps
 }

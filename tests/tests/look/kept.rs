@@ -26,7 +26,7 @@ impl Kept {
         let json = |words: &[&str]| Millrace::new().args(["--output", "json"]).args(words).run().expect_code(0).json();
         let export = json(&["export", &lake.file_url("v1"), &path("dest")]);
         let plan = json(&["plan", &lake.file_url("v2"), &path("dest"), "-o", &path("plan")]);
-        Self { lake, export, plan, folder }
+        Self { lake, folder, export, plan }
     }
 
     fn path(&self, name: &str) -> PathBuf {

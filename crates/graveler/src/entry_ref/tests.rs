@@ -25,11 +25,13 @@ fn entries() -> impl Strategy<Value = Entry> {
         })
 }
 
-/// Both decoders must give the same entry, or both must refuse.
+/// Both decoders must give the same entry, or both must refuse. One difference is known: prost reads a map's field whatever
+/// its wire type says, which is refused here.
 fn assert_agreement(bytes: &[u8]) {
     match (Entry::decode(bytes), EntryRef::decode(bytes)) {
         (Ok(theirs), Ok(ours)) => assert_eq!(theirs, ours.to_entry()),
         (Err(_), Err(_)) => {}
+        (Ok(_), Err(ours)) if ours.message().contains("wire type") => {}
         (theirs, ours) => panic!("prost: {theirs:?}, here: {ours:?}, bytes: {bytes:02x?}"),
     }
 }

@@ -44,6 +44,8 @@ pub(super) struct Assembly<'a> {
     paths: Paths,
     relations: Vec<Relation>,
     waiting: Vec<Deletion>,
+    /// Paths of files that the base does not have: whether unchanged ones need them to be folders is still to be seen.
+    fresh: Vec<String>,
     refusals: Refusals,
     destruction: SelfDestruction<'a>,
     rows: u64,
@@ -97,6 +99,7 @@ impl<'a> Assembly<'a> {
             paths: Paths::default(),
             relations: Vec::new(),
             waiting: Vec::new(),
+            fresh: Vec::new(),
             refusals: Refusals::default(),
             rows: 0,
             objects: 0,
@@ -152,6 +155,7 @@ impl<'a> Assembly<'a> {
         };
         if judged.target.value(i) {
             self.fate(key, Fate::Stays);
+            self.fresh(judged.batch.paths.value(i), judged.base.value(i) && !unknown);
         }
         let row = MarkerRow {
             base: entry(&judged.batch.left, judged.base.value(i) && !unknown),
@@ -168,7 +172,7 @@ impl<'a> Assembly<'a> {
         let (base, target) = (judged.base.value(i) && !unknown, judged.target.value(i));
         self.objects += u64::from(target);
         let changed = unknown || base != target || (base && target && !batch.same.value(i)) || (self.full && target);
-        if self.rounds.has_markers() {
+        if self.rounds.has_markers() || self.rules.file_system {
             self.directories.row(key, judged.facts(i, changed), &mut self.closed);
         }
         let reason = match (unknown, base, target) {
@@ -189,6 +193,7 @@ impl<'a> Assembly<'a> {
             }
             (true, true) => {
                 self.fate(key, Fate::Copied);
+                self.fresh(path, base);
                 copies.add(judged.copy_rounds[i], i, reason);
                 let size = Some(batch.right.size().value(i));
                 self.overview.row(judged.copy_rounds[i], Action::Copy, key, size, reason);
@@ -255,6 +260,12 @@ impl<'a> Assembly<'a> {
         }
     }
 
+    fn fresh(&mut self, path: &str, in_base: bool) {
+        if self.rules.file_system && !in_base {
+            self.fresh.push(path.to_owned());
+        }
+    }
+
     /// Sees what must not be done with a changed row.
     fn check(&mut self, judged: &Judged<'_>, i: usize, key: &str, target: bool) {
         if target {
@@ -295,19 +306,32 @@ impl<'a> Assembly<'a> {
         first.starts_with(&below).then(|| "is a folder at the destination".to_owned())
     }
 
+    /// Refuses new files where unchanged ones, which the stream does not see, need a folder.
+    async fn files_over_folders(&mut self, lookup: Option<&Lookup>) -> Result<()> {
+        let fresh = std::mem::take(&mut self.fresh);
+        let Some(lookup) = lookup else { return Ok(()) };
+        for path in fresh {
+            if lookup.has_unseen_below(&path).await? {
+                self.refusals.add(self.part.re_root(&path).unwrap_or(&path), "is a file in the same commit as objects below it");
+            }
+        }
+        Ok(())
+    }
+
     /// Decides over the directories that the stream has left.
     pub(super) async fn markers(&mut self, lookup: Option<&Lookup>) -> Result<()> {
+        self.files_over_folders(lookup).await?;
         let closed = std::mem::take(&mut self.closed);
         let part = self.part;
-        let files = self.rules.file_system;
+        let (files, markers) = (self.rules.file_system, self.rounds.has_markers());
         let found: Vec<(Closed, Found, Found)> = stream::iter(closed)
             .map(|one| async move {
                 let Some(lookup) = lookup else { return Ok((one, None, None)) };
                 let path = part.path_of(&one.key);
-                let marker = if one.covers_changes && one.marker.is_none() { lookup.get(&path).await? } else { None };
+                let marker = if markers && one.covers_changes && one.marker.is_none() { lookup.get(&path).await? } else { None };
                 let folder = path[..path.len() - MARKER.len()].trim_end_matches('/');
                 let file = if files && one.covers_writes && !folder.is_empty() && !part.path_of("").starts_with(folder) {
-                    lookup.get(folder).await?
+                    lookup.get_unseen(folder).await?
                 } else {
                     None
                 };
@@ -318,7 +342,10 @@ impl<'a> Assembly<'a> {
             .await?;
         for (mut one, marker, file) in found {
             if let Some(file) = file {
-                self.refusals.add(&file.path, "is a file in the same commit as objects below it");
+                self.refusals.add(part.re_root(&file.path).unwrap_or(&file.path), "is a file in the same commit as objects below it");
+            }
+            if !markers {
+                continue;
             }
             if one.marker.is_none() {
                 one.marker =
@@ -361,9 +388,7 @@ impl<'a> Assembly<'a> {
     /// The stream is at its end.
     pub(super) async fn finish(&mut self, lookup: Option<&Lookup>) -> Result<()> {
         self.directories.finish(&mut self.closed);
-        if self.rounds.has_markers() {
-            self.markers(lookup).await?;
-        }
+        self.markers(lookup).await?;
         self.settle_deletes()?;
         let rest = std::mem::take(&mut self.waiting);
         rest.iter().try_for_each(|d| self.write_delete(d, 2))

@@ -15,6 +15,8 @@ use crate::part::Part;
 pub enum Mode {
     /// Those that differ.
     Changes,
+    /// Those that differ, and the others of the ranges in which something does.
+    Opened,
     /// All of both sides.
     All,
 }
@@ -51,7 +53,7 @@ impl Clusters {
         let ids = |ranges: &[RangeInfo]| ranges.iter().map(|r| r.id.clone()).collect::<HashSet<_>>();
         let (left_ids, right_ids) = (ids(&left), ids(&right));
         let ranges_total = left_ids.union(&right_ids).count() as u64;
-        if mode == Mode::Changes {
+        if mode != Mode::All {
             left.retain(|r| !right_ids.contains(&r.id) || is_touched(r, touched));
             right.retain(|r| !left_ids.contains(&r.id) || is_touched(r, touched));
         }

@@ -198,7 +198,7 @@ async fn an_overwritten_source_fails_or_is_taken() {
     assert_eq!(bed.run(&rows).await["k"].clone().unwrap_err().0, "changed");
     assert_eq!(bed.read("k").await, None);
     bed.spec.on_drift = OnDrift::Take;
-    assert_eq!(bed.run(&rows).await["k"], ok("size"));
+    assert_eq!(bed.run(&rows).await["k"], ok("drifted"));
     assert_eq!(bed.read("k").await.as_deref(), Some("what is there now"));
 }
 

@@ -19,7 +19,11 @@ use super::row::{Done, Row};
 use super::{CopySpec, OnDrift};
 use crate::Registry;
 use crate::retry::{Allowance, Budget, Repeat, Retry};
+use crate::store::digest::ExpectedParts;
 use crate::store::{Deletion, Expected, FailureKind, Head, RequestClass, Store, StoreError, StoreResult};
+
+/// The proof of a copy of something else than what was committed ([`OnDrift::Take`]).
+const DRIFTED: &str = "drifted";
 
 /// Does rows at one destination.
 #[derive(Debug)]
@@ -73,6 +77,19 @@ impl<'a> Known<'a> {
         }
     }
 
+    /// The sum of parts of a size that was guessed did not fit: the store may know the size.
+    async fn ask_parts(&self, source: &Source) {
+        let kept = self.expected.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some((etag, expected)) = kept else { return };
+        let Some(parts) = expected.parts.as_ref().filter(|parts| !parts.is_certain) else { return };
+        // Without an answer the guess stands, and two readings that agree are believed.
+        if let Ok(Some(part_size)) = source.store.part_size(&source.key, &etag).await {
+            let parts = Some(ExpectedParts { part_size, is_certain: true, ..parts.clone() });
+            let mut kept = self.expected.lock().unwrap_or_else(PoisonError::into_inner);
+            *kept = Some((etag, Expected { parts, ..expected }));
+        }
+    }
+
     /// The size that the source must have: what was found, or else the commit's.
     pub(super) fn size(&self) -> Option<u64> {
         self.head().map(|head| head.size).or(self.entry.size)
@@ -121,7 +138,14 @@ impl Copier {
         let source = self.source(row)?;
         let own_data = self.spec.is_own_data(&source.location);
         let known = Known::new(Entry { etag: row.etag(), size: row.size(), own_data });
-        let end = Retry::default().run(Repeat::Object, || self.attempt(row, &known, &source)).await;
+        let attempt = || async {
+            let end = self.attempt(row, &known, &source).await;
+            if end.as_ref().is_err_and(|error| error.kind == FailureKind::Mismatch) {
+                known.ask_parts(&source).await;
+            }
+            end
+        };
+        let end = Retry::default().run(Repeat::Object, attempt).await;
         end.map_err(|error| match error.kind {
             FailureKind::NotFound => {
                 StoreError::new(FailureKind::NotFound, format!("the source {} of `{}` is missing", source.location, row.key()))
@@ -171,10 +195,11 @@ impl Copier {
         let in_parts = head.etag.as_deref().is_some_and(|etag| etag.contains('-'));
         let is_opaque = !head.etag_is_md5 && !(in_parts && source.store.capabilities().etag_is_md5);
         let reading = Reading { source, pin: head.etag.as_deref(), is_opaque, size: head.size };
-        self.read(row, known, &reading).await.map_err(|error| match error.kind {
+        let done = self.read(row, known, &reading).await.map_err(|error| match error.kind {
             FailureKind::Precondition => changed(&known.entry, source, head, &error),
             _ => error,
-        })
+        })?;
+        Ok(if known.entry.is_still(head) { done } else { Done { proof: Some(DRIFTED), ..done } })
     }
 
     /// Copies by the best route.

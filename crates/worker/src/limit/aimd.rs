@@ -1,7 +1,7 @@
 //! How many requests an endpoint takes at once: a controller without I/O, driven by answers and a clock.
 //!
 //! The window grows while it is full: it doubles until more requests bring no more, then in steps that lead from nothing to
-//! the ceiling in [`CLIMB`]. It is looked at once a round, which is a window of answers and no shorter than one of them takes.
+//! the ceiling in [`CLIMB`]. It is looked at once a round, which is a window of answers and no shorter than any of them took.
 //! It is halved when more than a quarter of a round's answers ask for fewer requests, and shrinks by a quarter when what is
 //! done a second falls to less than half in two rounds, counted in requests and in bytes: another mix of objects changes the
 //! one or the other. Failures alone are not punished; they are retried.
@@ -45,8 +45,6 @@ pub struct Aimd {
     window: f64,
     ceiling: f64,
     doubling: bool,
-    /// Smoothed time from request to answer, in seconds.
-    latency: f64,
     /// The best rate of late.
     best: Rate,
     /// Rounds in a row in which far less was done.
@@ -57,6 +55,8 @@ pub struct Aimd {
 #[derive(Debug, Default)]
 struct Round {
     began: Duration,
+    /// The longest time from a request to its answer.
+    latency: Duration,
     answers: u32,
     throttled: u32,
     done: u32,
@@ -96,7 +96,6 @@ impl Aimd {
             window: as_float(ceiling.min(FIRST_WINDOW)),
             ceiling: as_float(ceiling),
             doubling: true,
-            latency: 0.0,
             best: Rate::default(),
             slow_rounds: 0,
             round: Round::default(),
@@ -110,7 +109,7 @@ impl Aimd {
         self.window as usize
     }
 
-    /// An answer came `now`, `latency` after its request, with so many under way and `waiting` for a place.
+    /// An answer came `now`, `latency` after its request; `is_full` when no place was free.
     pub fn answered(&mut self, now: Duration, latency: Duration, answer: Answer, is_full: bool) -> Option<Change> {
         let round = &mut self.round;
         round.answers += 1;
@@ -119,15 +118,14 @@ impl Aimd {
             Answer::Done(bytes) => {
                 round.done += 1;
                 round.bytes += bytes;
-                let weight = if self.latency == 0.0 { 1.0 } else { 0.1 };
-                self.latency += weight * (latency.as_secs_f64() - self.latency);
+                round.latency = round.latency.max(latency);
             }
             Answer::Throttled => round.throttled += 1,
             Answer::Failed => {}
         }
         let lasted = now.saturating_sub(round.began);
         let has_enough = f64::from(round.answers) >= self.window.max(f64::from(FEWEST_ANSWERS));
-        if lasted.as_secs_f64() < self.latency || !(has_enough || lasted >= LONGEST_ROUND) {
+        if lasted < round.latency || !(has_enough || lasted >= LONGEST_ROUND) {
             return None;
         }
         let round = std::mem::replace(&mut self.round, Round { began: now, ..Round::default() });

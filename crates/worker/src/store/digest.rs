@@ -1,8 +1,9 @@
 //! Sums of bytes: computed as they pass, compared with what they must be.
 //!
 //! An MD5 of the whole, the MD5 of the MD5s of parts (the etag `…-N` of an upload in parts), and a CRC64NVME of the whole.
-//! Which part size an etag `…-N` was made with is not said anywhere: it is guessed. A stream that does not have the sum of
-//! the guess is read again; when both readings agree, the guess was wrong and not the bytes.
+//! Which part size an etag `…-N` was made with it does not say: it is guessed. When a stream does not have the sum of the
+//! guess, the store is asked; where it cannot tell, the stream is read again, and when both readings agree, the guess was
+//! wrong and not the bytes.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -36,6 +37,8 @@ pub struct ExpectedParts {
     pub sum: Md5Sum,
     /// The size of the parts, in bytes.
     pub part_size: u64,
+    /// The size is known, not guessed.
+    pub is_certain: bool,
     /// What the last reading that did not have the sum was, by its CRC64NVME. Shared by the readings of one object.
     pub other: Arc<Mutex<Option<u64>>>,
 }
@@ -64,7 +67,7 @@ impl Expected {
         let Some((sum, parts)) = etag.split_once('-') else { return Self::md5(super::etag_md5(etag)) };
         let part_size = parts.parse().ok().and_then(|parts| likely_part_size(size, parts));
         let parts = super::etag_md5(sum).zip(part_size);
-        let parts = parts.map(|(sum, part_size)| ExpectedParts { sum, part_size, other: Arc::default() });
+        let parts = parts.map(|(sum, part_size)| ExpectedParts { sum, part_size, is_certain: false, other: Arc::default() });
         Self { parts, ..Self::default() }
     }
 
@@ -111,7 +114,7 @@ impl ExpectedParts {
     /// The sum is another one: the bytes or the guess may be wrong.
     fn doubt(&self, got: &Md5Sum, crc64: Option<u64>) -> StoreResult<()> {
         let mut other = self.other.lock().unwrap_or_else(PoisonError::into_inner);
-        if crc64.is_some() && *other == crc64 {
+        if !self.is_certain && crc64.is_some() && *other == crc64 {
             return Ok(());
         }
         *other = crc64;
@@ -230,11 +233,11 @@ pub(crate) fn crc64_of(bytes: &[u8]) -> u64 {
 /// The part size that an upload of `size` bytes in so many parts most likely had.
 #[must_use]
 pub fn likely_part_size(size: u64, parts: u64) -> Option<u64> {
-    if parts == 1 {
-        return Some(size.max(1));
+    if parts < 2 {
+        return (parts == 1).then_some(size.max(1));
     }
     let fits = |part: &u64| size.div_ceil(*part) == parts;
-    let even = || size.div_ceil(parts.max(1)).next_multiple_of(MIB);
+    let even = || size.div_ceil(parts).next_multiple_of(MIB);
     PART_SIZES.into_iter().map(|mib| mib * MIB).find(fits).or_else(|| Some(even()).filter(fits))
 }
 
@@ -254,7 +257,7 @@ mod tests {
         let bytes: Vec<u8> = (0..=255).cycle().take(1000).collect();
         let parts = md5_of_parts(bytes.chunks(300).map(md5_of));
         for (chunk, part_size) in [(1, 300), (7, 300), (300, 300), (1000, 300), (1000, 2000)] {
-            let expected = ExpectedParts { sum: parts, part_size, other: Arc::default() };
+            let expected = ExpectedParts { sum: parts, part_size, is_certain: false, other: Arc::default() };
             let expected = Expected { parts: Some(expected), ..Expected::default() };
             let (_, sums) = summed(&expected, &bytes, chunk);
             assert_eq!(sums.parts == Some(parts), part_size == 300, "{chunk} {part_size}");
@@ -293,6 +296,10 @@ mod tests {
         assert!(check(b"flipped").is_err());
         assert!(check(b"another").is_err());
         check(b"another").unwrap();
+        let parts = expected.parts.clone().map(|parts| ExpectedParts { is_certain: true, ..parts });
+        let certain = Expected { parts, ..Expected::default() };
+        let (count, sums) = summed(&certain, b"another", 1000);
+        assert!(certain.check(count, 7, &sums).is_err(), "a size that is known is not given up");
     }
 
     #[test]

@@ -320,6 +320,11 @@ pub trait Store: Send + Sync + Debug {
     /// What is at a key; `None` where nothing is.
     async fn head(&self, key: &str) -> StoreResult<Option<Head>>;
 
+    /// The size of the parts that the object with that etag was uploaded in, where the store can tell.
+    async fn part_size(&self, _key: &str, _etag: &str) -> StoreResult<Option<u64>> {
+        Ok(None)
+    }
+
     /// Writes one object whole. Sent again only when that cannot do harm: never after an unanswered conditional put.
     ///
     /// # Errors

@@ -17,7 +17,7 @@ use super::identity::real_path;
 use super::metadata::{Counted, s3_metadata};
 use super::meter::{Counters, Meter, RequestClass};
 use super::s3::{ClientKey, Connection, S3Access, S3Options, S3Store, SdkConfigs};
-use super::settings::{StoreSettings, settings_for};
+use super::settings::{StoreSettings, Variables, settings_for};
 use super::{Bounds, Store, generic};
 use crate::limit::window::Window;
 use crate::limit::{Buffers, DEFAULT_BUFFER_BYTES};
@@ -34,11 +34,18 @@ pub struct RegistryOptions {
     pub request_timeout: Duration,
     /// Memory for the upload buffers of all objects under way, in bytes.
     pub buffer_bytes: u64,
+    /// Where the variables that settings name are looked up.
+    pub variables: Variables,
 }
 
 impl Default for RegistryOptions {
     fn default() -> Self {
-        Self { settings: Vec::new(), request_timeout: Duration::from_secs(30), buffer_bytes: DEFAULT_BUFFER_BYTES }
+        Self {
+            settings: Vec::new(),
+            request_timeout: Duration::from_secs(30),
+            buffer_bytes: DEFAULT_BUFFER_BYTES,
+            variables: Variables::default(),
+        }
     }
 }
 
@@ -79,7 +86,7 @@ impl Registry {
     /// [`ErrorKind::Usage`](planner::ErrorKind::Usage) for settings that cannot be meant.
     pub async fn load(options: RegistryOptions) -> Result<Arc<Self>> {
         options.settings.iter().try_for_each(StoreSettings::check)?;
-        let configs = SdkConfigs::load(&options.settings).await;
+        let configs = SdkConfigs::load(&options.settings, options.variables.clone()).await;
         let buffers = Buffers::new(options.buffer_bytes);
         Ok(Arc::new(Self { options, configs, counters: Arc::default(), buffers, opened: Mutex::default() }))
     }

@@ -180,6 +180,10 @@ impl Store for S3Store {
         self.head_of(self.bucket(), &self.full(key)).await
     }
 
+    async fn part_size(&self, key: &str, etag: &str) -> StoreResult<Option<u64>> {
+        self.first_part(key, etag).await
+    }
+
     async fn put(&self, key: &str, body: Bytes, options: &PutOptions) -> StoreResult<Put> {
         let md5 = options.content_md5.unwrap_or_else(|| md5_of(&body));
         let sums = Sums { md5: Some(md5), crc64: Some(crc64_of(&body)), parts: None };

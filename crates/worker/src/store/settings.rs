@@ -2,6 +2,9 @@
 //!
 //! Only names of variables and profiles stand here, never a secret, so that settings may be printed and sent along.
 
+use std::fmt;
+use std::sync::Arc;
+
 use planner::{Error, Location, Result, Scheme};
 use serde::{Deserialize, Serialize};
 
@@ -147,6 +150,33 @@ fn spec_error(error: &serde_json::Error) -> String {
         return text;
     }
     "a value is of the wrong kind (true and false are for path_style, anonymous, keep_headers and opaque_etags)".to_owned()
+}
+
+/// Where the variables that settings name are looked up: the environment, or whatever a program puts in its place.
+#[derive(Clone)]
+pub struct Variables(Arc<dyn Fn(&str) -> Option<String> + Send + Sync>);
+
+impl Variables {
+    /// Looked up by `find`.
+    pub fn new(find: impl Fn(&str) -> Option<String> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(find))
+    }
+
+    pub(crate) fn get(&self, name: &str) -> Option<String> {
+        (self.0)(name)
+    }
+}
+
+impl Default for Variables {
+    fn default() -> Self {
+        Self::new(|name| std::env::var(name).ok())
+    }
+}
+
+impl fmt::Debug for Variables {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Variables")
+    }
 }
 
 /// What a prefix covers.

@@ -19,7 +19,7 @@ use super::clock::ServerClock;
 use super::credentials::KeptCredentials;
 use crate::store::Access;
 use crate::store::identity::{endpoint_identity, wants_path_style};
-use crate::store::settings::{StoreSettings, check_endpoint};
+use crate::store::settings::{StoreSettings, Variables, check_endpoint};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const DEFAULT_REGION: &str = "us-east-1";
@@ -27,10 +27,13 @@ const DEFAULT_REGION: &str = "us-east-1";
 /// The AWS configuration of the environment, one for each profile that the settings name. Read once, offline; credentials
 /// are asked for with the first request.
 #[derive(Debug, Default)]
-pub(crate) struct SdkConfigs(HashMap<Option<String>, SdkConfig>);
+pub(crate) struct SdkConfigs {
+    profiles: HashMap<Option<String>, SdkConfig>,
+    variables: Variables,
+}
 
 impl SdkConfigs {
-    pub(crate) async fn load(settings: &[StoreSettings]) -> Self {
+    pub(crate) async fn load(settings: &[StoreSettings], variables: Variables) -> Self {
         let mut configs = HashMap::new();
         configs.insert(None, load_config(None).await);
         for profile in settings.iter().filter_map(|one| one.profile.clone()) {
@@ -38,11 +41,11 @@ impl SdkConfigs {
                 free.insert(load_config(Some(profile)).await);
             }
         }
-        Self(configs)
+        Self { profiles: configs, variables }
     }
 
     fn of(&self, profile: Option<&String>) -> Option<&SdkConfig> {
-        self.0.get(&profile.cloned())
+        self.profiles.get(&profile.cloned())
     }
 }
 
@@ -103,7 +106,7 @@ impl S3Access {
         let endpoint = endpoint(sdk, settings);
         endpoint.as_deref().map_or(Ok(()), check_endpoint)?;
         let region = settings.region.clone().or_else(|| sdk.region().map(|region| region.as_ref().to_owned()));
-        let named = named_credentials(settings)?;
+        let named = named_credentials(settings, &configs.variables)?;
         let renewal = named.is_none().then(|| settings.profile.clone());
         let provider = match (settings.anonymous, named) {
             (true, _) => None,
@@ -183,10 +186,10 @@ fn endpoint(sdk: &SdkConfig, settings: &StoreSettings) -> Option<String> {
 }
 
 /// The credentials in the variables that the settings name.
-fn named_credentials(settings: &StoreSettings) -> Result<Option<Credentials>> {
+fn named_credentials(settings: &StoreSettings, variables: &Variables) -> Result<Option<Credentials>> {
     let (Some(id), Some(secret)) = (&settings.access_key_id_env, &settings.secret_access_key_env) else { return Ok(None) };
     let read = |name: &String| {
-        std::env::var(name).ok().filter(|value| !value.is_empty()).ok_or_else(|| {
+        variables.get(name).filter(|value| !value.is_empty()).ok_or_else(|| {
             Error::unreachable(format!("the variable {name} holds no credentials for {}", settings.prefix))
                 .with_help(format!("set {name}, or change the [[store]] table with prefix = \"{}\"", settings.prefix))
         })

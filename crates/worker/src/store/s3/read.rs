@@ -80,6 +80,18 @@ impl S3Store {
         }
     }
 
+    /// The size of the first part. A store that knows no part numbers answers for the whole, and says no number of parts.
+    pub(super) async fn first_part(&self, key: &str, etag: &str) -> StoreResult<Option<u64>> {
+        let full = self.full(key);
+        let request = || async {
+            let asked = self.client().head_object().bucket(self.bucket()).key(&full).part_number(1);
+            asked.if_match(quoted(etag)).send().await.map_err(|error| self.failed(&error))
+        };
+        let answer = self.send(self.small(), request).await?;
+        let length = answer.content_length.and_then(|length| u64::try_from(length).ok());
+        Ok(length.filter(|length| *length > 0 && answer.parts_count.is_some()))
+    }
+
     fn headed(&self, answer: HeadObjectOutput) -> Head {
         let etag = answer.e_tag.as_deref().map(unquoted);
         let encrypted = is_encrypted(answer.server_side_encryption.as_ref(), answer.sse_customer_algorithm.as_ref());
