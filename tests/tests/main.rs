@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod bed;
+mod copy;
 mod export;
 mod lake;
 mod look;

@@ -10,14 +10,14 @@ use planner::guard::is_reserved;
 use planner::plan::{PLAN_FILE, PlanBase, PlanFile, read_plan};
 use planner::round::is_marker;
 use planner::source::{Commit, CommitSource, history};
-use planner::{Base, Error, Part, Result, View};
+use planner::{Base, Error, Part, Result, SelectionSpec, View};
 use worker::FailureKind;
 
 use crate::destination::{Destination, OWN_FOLDER};
 use crate::head::{Current, HEAD_KEY, Head};
 use crate::receipt;
 use crate::request::{Adopt, ExportRequest};
-use crate::session::{plan_paths, present_keys};
+use crate::session::{plan_keys, present_keys};
 
 /// What planning starts from.
 #[derive(Debug, Clone, Default)]
@@ -70,9 +70,10 @@ pub async fn believed(destination: &Destination, head: &Head, request: &ExportRe
     if let Some(there) = there.filter(|there| !there.same_root(view)) {
         return adopted(destination, head, request, there, view, &plans).await;
     }
+    let part = Part::new(&view.prefix);
     for plan in &plans {
-        let files = destination.metadata(&format!("{}/plan", run_folder(&plan.run)))?;
-        believed.base.unknown.extend(plan_paths(&files, plan).await?);
+        let keys = unfinished_keys(destination, plan).await?;
+        believed.base.unknown.extend(keys.iter().flat_map(|key| part.paths_of(key)));
         believed.notes.push(format!("run {} did not finish: its {} keys are planned again", plan.run, rows(plan)));
     }
     match (current, plans.first().and_then(|p| p.claim.clone())) {
@@ -83,10 +84,26 @@ pub async fn believed(destination: &Destination, head: &Head, request: &ExportRe
             contradiction(request, believed.base.commit.as_ref(), destination)?;
         }
         (None, None) if plans.is_empty() => by_hand_or_nothing(destination, request, &mut believed).await?,
-        (None, None) => contradiction(request, None, destination)?,
+        (None, None) => {
+            contradiction(request, None, destination)?;
+            if !request.guards.assume_empty {
+                found(destination, true, &mut believed.base).await?;
+                let Base { unknown, in_the_way, .. } = &mut believed.base;
+                in_the_way.retain(|key| !unknown.contains(&part.path_of(key)));
+            }
+        }
     }
-    believed.base.view = there.cloned();
+    // What was said by hand is said of the whole commit, whatever is selected now.
+    let claimed = believed.base.commit.as_ref().is_some_and(|c| c.claimed);
+    let everything = || View { selection: SelectionSpec::default(), ..view.clone() };
+    believed.base.view = if claimed { Some(everything()) } else { there.cloned() };
     Ok(believed)
+}
+
+/// The keys that a run which did not finish may have changed.
+async fn unfinished_keys(destination: &Destination, plan: &PlanFile) -> Result<Vec<String>> {
+    let files = destination.metadata(&format!("{}/plan", run_folder(&plan.run)))?;
+    plan_keys(&files, plan).await
 }
 
 fn rows(plan: &PlanFile) -> u64 {
@@ -136,7 +153,7 @@ async fn from_head(destination: &Destination, current: &Current, request: &Expor
 async fn all_unknown(destination: &Destination, current: &Current, believed: &mut Believed) -> Result<()> {
     let chain = receipt::chain(destination, &current.receipt).await?;
     let part = Part::new(&current.view.prefix);
-    believed.base.unknown.extend(present_keys(destination, &chain).await?.iter().map(|key| part.path_of(key)));
+    believed.base.unknown.extend(present_keys(destination, &chain).await?.iter().flat_map(|key| part.paths_of(key)));
     Ok(())
 }
 
@@ -248,6 +265,7 @@ async fn adopted(
 ) -> Result<Believed> {
     let shown = |v: &View| if v.prefix.is_empty() { v.lake.clone() } else { format!("{} below `{}`", v.lake, v.prefix) };
     let mut believed = Believed::default();
+    let mut keys: BTreeSet<String> = BTreeSet::new();
     match request.guards.adopt {
         Adopt::No => {
             return Err(Error::guard(format!("{} is an export of {}, not of {}", destination.location(), shown(there), shown(view)))
@@ -255,22 +273,19 @@ async fn adopted(
         }
         Adopt::Foreign => believed.notes.push(format!("the objects of {} stay and become foreign", shown(there))),
         Adopt::Own => {
-            let part = Part::new(&view.prefix);
-            let mut keys: BTreeSet<String> = BTreeSet::new();
             if let Some(current) = &head.file.current {
                 let chain = receipt::chain(destination, &current.receipt).await?;
                 keys.extend(present_keys(destination, &chain).await?);
             }
-            let old = Part::new(&there.prefix);
-            for plan in plans {
-                let files = destination.metadata(&format!("{}/plan", run_folder(&plan.run)))?;
-                let paths = plan_paths(&files, plan).await?;
-                keys.extend(paths.iter().filter_map(|p| old.re_root(p)).map(str::to_owned));
-            }
             believed.notes.push(format!("{} objects of {} are taken over", keys.len(), shown(there)));
-            believed.base.unknown = keys.iter().map(|key| part.path_of(key)).collect();
         }
     }
+    // What runs of the new view left is the new view's in any case.
+    for plan in plans.iter().filter(|p| request.guards.adopt == Adopt::Own || p.view.same_root(view)) {
+        keys.extend(unfinished_keys(destination, plan).await?);
+    }
+    let part = Part::new(&view.prefix);
+    believed.base.unknown = keys.iter().flat_map(|key| part.paths_of(key)).collect();
     let mut listed = Base::default();
     found(destination, true, &mut listed).await?;
     believed.base.listed = listed.listed;

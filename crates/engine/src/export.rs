@@ -60,11 +60,18 @@ async fn export_into(
         return finish_marker(&destination, &mut head, request.markers.keep_success).await;
     }
     let folder = temporary()?;
-    let prepared = prepare(registry, &destination, &head, request, &view, &report.run, folder.path(), progress).await?;
+    let planning = prepare(registry, &destination, &head, request, &view, &report.run, folder.path(), progress);
+    let prepared = tokio::select! {
+        biased;
+        () = stop.cancelled() => {
+            report.state = State::Cancelled;
+            return Ok(());
+        }
+        prepared = planning => prepared?,
+    };
     clock.planned(report);
     report.describe(&prepared.plan);
-    let there = head.file.current.as_ref().map_or(0, |c| c.objects);
-    check_deletes(&prepared.plan, there, &request.guards)?;
+    check_deletes(&prepared.plan, &request.guards)?;
     progress.planned(&prepared.plan.summary);
     let run = Run {
         registry,
@@ -76,7 +83,8 @@ async fn export_into(
         stop,
         clock,
     };
-    run.execute(&mut head, report, progress).await
+    run.execute(&mut head, report, progress).await;
+    Ok(())
 }
 
 /// The destination is up to date.
@@ -134,8 +142,7 @@ async fn plan_into(
     report.planned(&plan);
     report.state = State::Planned;
     report.plan = Some(into.to_string());
-    let there = head.file.current.as_ref().map_or(0, |c| c.objects);
-    if let Err(refusal) = check_deletes(&plan, there, &request.guards) {
+    if let Err(refusal) = check_deletes(&plan, &request.guards) {
         report.notes.push(format!("`apply` will refuse this plan: {refusal}"));
     }
     Ok(overview)
@@ -187,12 +194,11 @@ async fn apply_into(
         report.marker = head.file.current.as_ref().map(|c| c.success.clone());
         return finish_marker(&destination, &mut head, request.markers.keep_success).await;
     }
-    still_fits(&head, &plan)?;
     if head.file.marker == Some(MarkerState::Pending) {
         finish_marker(&destination, &mut head, request.markers.keep_success).await?;
     }
-    let there = head.file.current.as_ref().map_or(0, |c| c.objects);
-    check_deletes(&plan, there, &request.guards)?;
+    still_fits(&head, &plan)?;
+    check_deletes(&plan, &request.guards)?;
     let folder = temporary()?;
     fetch_plan(&files, &plan, folder.path()).await?;
     progress.planned(&plan.summary);
@@ -206,7 +212,8 @@ async fn apply_into(
         stop,
         clock,
     };
-    run.execute(&mut head, report, progress).await
+    run.execute(&mut head, report, progress).await;
+    Ok(())
 }
 
 /// The plan's own run is what the destination holds.

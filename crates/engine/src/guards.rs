@@ -11,12 +11,12 @@ const SMALL: u64 = 100;
 /// The share of what is there that may be deleted when nothing else is said, in percent.
 const DEFAULT_SHARE: f64 = 50.0;
 
-/// Refuses more deletes than are allowed at a destination that holds `there` objects, and an empty commit onto a full one.
+/// Refuses more deletes than are allowed at a destination that holds the base's objects, and an empty commit onto a full one.
 ///
 /// # Errors
 /// `Guard` with the numbers.
-pub fn check_deletes(plan: &PlanFile, there: u64, guards: &Guards) -> Result<()> {
-    let deletes = plan.summary.deleted;
+pub fn check_deletes(plan: &PlanFile, guards: &Guards) -> Result<()> {
+    let (deletes, there) = (plan.summary.deleted, plan.summary.base_objects);
     if guards.force || deletes == 0 {
         return Ok(());
     }
@@ -60,8 +60,8 @@ mod tests {
     fn refused(deleted: u64, objects: u64, there: u64, guards: &Guards) -> bool {
         let text = include_str!("../tests/golden/plan-1.json");
         let mut plan: PlanFile = serde_json::from_str(text).unwrap();
-        plan.summary = PlanSummary { deleted, objects, ..PlanSummary::default() };
-        check_deletes(&plan, there, guards).is_err()
+        plan.summary = PlanSummary { deleted, objects, base_objects: there, ..PlanSummary::default() };
+        check_deletes(&plan, guards).is_err()
     }
 
     #[test]

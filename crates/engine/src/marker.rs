@@ -7,6 +7,7 @@ use planner::guard::is_status_marker;
 use planner::{Error, Result, SelectionSpec};
 
 use crate::destination::Destination;
+use crate::head::Current;
 use crate::report::{Failure, RunReport};
 use crate::request::MarkerOptions;
 use worker::store::Condition;
@@ -58,9 +59,9 @@ pub async fn list(destination: &Destination) -> Result<Vec<String>> {
 ///
 /// # Errors
 /// The store's.
-pub async fn success_off(destination: &Destination, names: &MarkerNames, keep: bool) -> Result<()> {
+pub async fn success_off(destination: &Destination, commit: &str, keep: bool) -> Result<()> {
     for key in list(destination).await? {
-        if key.ends_with("_SUCCESS") && (!keep || key == names.success) {
+        if key.ends_with("_SUCCESS") && (!keep || key.contains(commit)) {
             destination.delete(&key).await?;
         }
     }
@@ -72,33 +73,34 @@ pub async fn success_off(destination: &Destination, names: &MarkerNames, keep: b
 ///
 /// # Errors
 /// The store's.
-pub async fn finish(destination: &Destination, names: &MarkerNames, body: &str, keep: bool, written: bool) -> Result<()> {
+pub async fn finish(destination: &Destination, current: &Current, body: String, keep: bool, written: bool) -> Result<()> {
     let there = list(destination).await?;
-    let stale = stale(&there, &names.success, keep);
-    if written && stale.is_empty() && there.contains(&names.success) {
+    let stale = stale(&there, &current.success, &current.commit, keep);
+    if written && stale.is_empty() && there.contains(&current.success) {
         return Ok(());
     }
     for key in stale {
         destination.delete(key).await?;
     }
-    put(destination, &names.success, body.to_owned()).await
+    put(destination, &current.success, body).await
 }
 
 /// After a failure: FAILURE comes, then every other status marker goes.
 ///
 /// # Errors
 /// The store's.
-pub async fn fail(destination: &Destination, names: &MarkerNames, body: String, keep: bool) -> Result<()> {
-    put(destination, &names.failure, body).await?;
-    for key in stale(&list(destination).await?, &names.failure, keep) {
+pub async fn fail(destination: &Destination, name: &str, commit: &str, body: String, keep: bool) -> Result<()> {
+    put(destination, name, body).await?;
+    for key in stale(&list(destination).await?, name, commit, keep) {
         destination.delete(key).await?;
     }
     Ok(())
 }
 
 /// The markers that do not say how things are. `keep`: SUCCESS of other commits stays as history.
-fn stale<'a>(there: &'a [String], name: &str, keep: bool) -> Vec<&'a String> {
-    there.iter().filter(|key| **key != name && !(keep && key.ends_with("_SUCCESS"))).collect()
+fn stale<'a>(there: &'a [String], name: &str, commit: &str, keep: bool) -> Vec<&'a String> {
+    let history = |key: &str| keep && key.ends_with("_SUCCESS") && !key.contains(commit);
+    there.iter().filter(|key| **key != name && !history(key)).collect()
 }
 
 /// Writes a status marker.

@@ -147,7 +147,7 @@ fn skip(executed: &mut Executed, rows: u64) {
 fn count(batch: &RecordBatch, now: &mut RoundProgress, executed: &mut Executed) -> Result<()> {
     let column = |name: &str| batch.column_by_name(name).ok_or_else(|| Error::bug(format!("outcomes have no column `{name}`")));
     let (ok, bytes) = (column("ok")?.as_boolean(), column("bytes")?.as_primitive::<Int64Type>());
-    let text = |name: &str| column(name).map(|c| c.as_string::<i32>());
+    let text = |name: &str| column(name).map(AsArray::as_string::<i32>);
     let (action, key, source, error) = (text("action")?, text("key")?, text("source")?, text("error")?);
     let kind = text("error_kind")?;
     let Some(report) = executed.rounds.last_mut() else { return Err(Error::bug("outcomes outside a round")) };

@@ -45,16 +45,47 @@ pub(crate) struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// Executes the plan. How it ended is in `report`.
-    ///
-    /// # Errors
-    /// What is not one object's failure.
-    pub(crate) async fn execute(&self, head: &mut Head, report: &mut RunReport, progress: &dyn Progress) -> Result<()> {
+    /// Executes the plan. How it ended, errors included, is in `report` and in the run's record at the destination.
+    pub(crate) async fn execute(&self, head: &mut Head, report: &mut RunReport, progress: &dyn Progress) {
+        let mut executed = Executed::default();
+        let mut begun = false;
+        if let Err(error) = self.attempt(head, report, &mut executed, &mut begun, progress).await {
+            if report.state == State::Succeeded {
+                // After the commit point the export stands, whatever came after it.
+                report.error = Some((&error).into());
+            } else {
+                report.fail(&error);
+                // Where somebody else took the destination over, the markers are theirs.
+                if begun && error.kind() != ErrorKind::Guard {
+                    self.fail(report, &executed.failures).await;
+                }
+            }
+        }
+        if !begun {
+            self.clean(std::slice::from_ref(&self.plan.run)).await;
+        }
+        if let Err(error) = self.record(report).await {
+            tracing::warn!("the run's record cannot be written: {error}");
+        }
+    }
+
+    /// One go from HEAD to the marker. `begun`: HEAD names the run, so that something may have changed.
+    async fn attempt(
+        &self,
+        head: &mut Head,
+        report: &mut RunReport,
+        executed: &mut Executed,
+        begun: &mut bool,
+        progress: &dyn Progress,
+    ) -> Result<()> {
         let names = MarkerNames::new(self.markers, &self.plan.commit)?;
-        let runs = run_folder(&self.plan.run);
-        let files = self.destination.metadata(&format!("{runs}/plan"))?;
+        let files = self.destination.metadata(&format!("{}/plan", run_folder(&self.plan.run)))?;
         upload_plan(self.folder, self.plan, &files).await.map_err(|e| e.context(self.destination.location()))?;
         self.record(report).await?;
+        if self.stop.is_cancelled() {
+            report.state = State::Cancelled;
+            return Ok(());
+        }
         head.change(self.destination, |h| {
             if !h.unfinished.contains(&self.plan.run) {
                 h.unfinished.push(self.plan.run.clone());
@@ -62,31 +93,22 @@ impl Run<'_> {
             h.marker = None;
         })
         .await?;
-        marker::success_off(self.destination, &names, self.markers.keep_success).await?;
-        let mut executed = Executed::default();
-        let worked = self.work(&mut executed, progress).await;
-        tell(report, &executed);
-        match worked {
-            Ok(changes) if executed.complete => {
-                self.commit(head, changes, &names, report).await?;
-                return self.record(report).await;
-            }
-            Ok(_) if self.stop.is_cancelled() => report.state = State::Cancelled,
-            Ok(_) => {
-                if let Some(error) = executed.out_of_reach(self.destination.location()) {
-                    report.fail(&error);
-                }
-                self.fail(&names, report, &executed.failures).await;
-            }
-            Err(error) => {
-                report.fail(&error);
-                self.fail(&names, report, &executed.failures).await;
-            }
+        *begun = true;
+        marker::success_off(self.destination, &self.plan.commit, self.markers.keep_success).await?;
+        let worked = self.work(executed, progress).await;
+        tell(report, executed);
+        let changes = worked?;
+        if executed.complete {
+            return self.commit(head, changes, names, report).await;
         }
-        // The record is for the history only: that it cannot be written hides no failure.
-        if let Err(error) = self.record(report).await {
-            tracing::warn!("the run's record cannot be written: {error}");
+        if self.stop.is_cancelled() {
+            report.state = State::Cancelled;
+            return Ok(());
         }
+        if let Some(error) = executed.out_of_reach(self.destination.location()) {
+            report.fail(&error);
+        }
+        self.fail(report, &executed.failures).await;
         Ok(())
     }
 
@@ -123,7 +145,7 @@ impl Run<'_> {
         &self,
         head: &mut Head,
         changes: (tempfile::TempDir, std::path::PathBuf, u64),
-        names: &MarkerNames,
+        names: MarkerNames,
         report: &mut RunReport,
     ) -> Result<()> {
         let (_folder, path, rows) = changes;
@@ -151,7 +173,7 @@ impl Run<'_> {
             planner::plan::upload_file(&path, &self.destination.metadata(&folder)?, "changes.parquet").await?;
         }
         self.destination.put_json(&format!("{folder}/receipt.json"), &receipt).await?;
-        let finished = std::mem::take(&mut head.file.unfinished.clone());
+        let settled = head.file.unfinished.clone();
         head.change(self.destination, |h| {
             h.seq = receipt.seq;
             h.unfinished.clear();
@@ -170,26 +192,32 @@ impl Run<'_> {
         report.receipt = Some(folder);
         report.state = State::Succeeded;
         finish_marker(self.destination, head, self.markers.keep_success).await?;
-        report.marker = Some(names.success.clone());
-        for run in finished {
-            self.destination.delete_all(&format!("{}/plan/", run_folder(&run))).await?;
-        }
+        report.marker = Some(names.success);
+        self.clean(&settled).await;
         Ok(())
     }
 
+    /// Removes plans that nobody needs any more. One that stays is no harm.
+    async fn clean(&self, runs: &[String]) {
+        for run in runs {
+            if let Err(error) = self.destination.delete_all(&format!("{}/plan/", run_folder(run))).await {
+                tracing::warn!("the plan of run {run} cannot be removed: {error}");
+            }
+        }
+    }
+
     /// Leaves a FAILURE marker, where that is possible at all.
-    async fn fail(&self, names: &MarkerNames, report: &mut RunReport, failures: &[Failure]) {
+    async fn fail(&self, report: &mut RunReport, failures: &[Failure]) {
         report.state = State::Failed;
+        let Ok(names) = MarkerNames::new(self.markers, &self.plan.commit) else { return };
         let text = marker::failure_text(report, failures);
-        match marker::fail(self.destination, names, text, self.markers.keep_success).await {
-            Ok(()) => report.marker = Some(names.failure.clone()),
+        match marker::fail(self.destination, &names.failure, &self.plan.commit, text, self.markers.keep_success).await {
+            Ok(()) => report.marker = Some(names.failure),
             Err(error) => {
                 tracing::warn!("{}: {error}", names.failure);
                 if report.error.is_none() && report.copied + report.deleted == 0 {
-                    report.fail(&Error::new(
-                        ErrorKind::Unreachable,
-                        format!("neither objects nor markers can be written: {error}"),
-                    ));
+                    let message = format!("neither objects nor markers can be written: {error}");
+                    report.fail(&Error::new(ErrorKind::Unreachable, message));
                 }
             }
         }
@@ -208,10 +236,9 @@ impl Run<'_> {
 /// The store's.
 pub(crate) async fn finish_marker(destination: &Destination, head: &mut Head, keep_success: bool) -> Result<()> {
     let Some(current) = head.file.current.clone() else { return Ok(()) };
-    let names = MarkerNames { success: current.success.clone(), failure: String::new() };
     let text = marker::success_text(&current.run, &current.commit, current.objects, &current.view.selection);
     let written = head.file.marker == Some(MarkerState::Written);
-    marker::finish(destination, &names, &text, keep_success, written).await?;
+    marker::finish(destination, &current, text, keep_success, written).await?;
     if !written {
         head.change(destination, |h| h.marker = Some(MarkerState::Written)).await?;
     }

@@ -71,26 +71,26 @@ pub fn local_files(folder: &Path) -> Result<MetadataStore> {
 /// What stays as it is in the path of a URL.
 const URL_PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
-/// The paths in the lake of all rows of `plan`, whose shards lie at `files`.
+/// The keys of all rows of `plan`, whose shards lie at `files`: sorted, each once.
 ///
 /// # Errors
 /// Shards that cannot be read.
-pub async fn plan_paths(files: &MetadataStore, plan: &PlanFile) -> Result<Vec<String>> {
+pub async fn plan_keys(files: &MetadataStore, plan: &PlanFile) -> Result<Vec<String>> {
     if plan.is_empty() {
         return Ok(Vec::new());
     }
     let context = session();
     let shards = plan.shards().map(|(_, _, shard)| shard.file.as_str());
     context.register_table("plan", Files::mount(&context, 0, files)?.table(shards, &ROW_SCHEMA)?)?;
-    let mut paths = texts(&context, "SELECT path FROM plan").await?;
+    let mut keys = texts(&context, "SELECT key FROM plan").await?;
     let rows: u64 = plan.rounds.iter().map(Round::rows).sum();
-    if paths.len() as u64 != rows {
-        return Err(Error::corrupt(format!("the plan of run {} has {} rows instead of {rows}", plan.run, paths.len()))
+    if keys.len() as u64 != rows {
+        return Err(Error::corrupt(format!("the plan of run {} has {} rows instead of {rows}", plan.run, keys.len()))
             .with_help("restore its files, or move `_millrace/` aside and export with --full"));
     }
-    paths.sort_unstable();
-    paths.dedup();
-    Ok(paths)
+    keys.sort_unstable();
+    keys.dedup();
+    Ok(keys)
 }
 
 /// The keys that a chain of receipts says are present.

@@ -16,10 +16,8 @@ pub(crate) struct RowFacts {
     pub changed: bool,
     /// The key will be written.
     pub written: bool,
-    /// The base has an entry that its selection leaves out.
-    pub unselected_base: bool,
-    /// The target has an entry that its selection leaves out.
-    pub unselected_target: bool,
+    /// An entry is left out by the selection, in the base and in the target.
+    pub unselected: (bool, bool),
 }
 
 /// A marker that was in the stream.
@@ -91,8 +89,8 @@ impl Directories {
         let frame = self.enter(key, closed);
         frame.changed |= facts.changed;
         frame.written |= facts.written;
-        frame.unselected.0 |= facts.unselected_base;
-        frame.unselected.1 |= facts.unselected_target;
+        frame.unselected.0 |= facts.unselected.0;
+        frame.unselected.1 |= facts.unselected.1;
     }
 
     /// The row of a marker.
@@ -131,7 +129,7 @@ impl Directories {
     fn close_top(&mut self, closed: &mut Vec<Closed>) {
         let Some(frame) = self.stack.pop() else { return };
         let marker = frame.marker.as_ref().map(|m| m.facts).unwrap_or_default();
-        let (base, target) = (frame.unselected.0 || marker.unselected_base, frame.unselected.1 || marker.unselected_target);
+        let (base, target) = (frame.unselected.0 || marker.unselected.0, frame.unselected.1 || marker.unselected.1);
         let written = frame.written;
         let changed = frame.close(self.full, closed);
         if let Some(parent) = self.stack.last_mut() {

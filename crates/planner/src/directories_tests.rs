@@ -97,7 +97,7 @@ fn streamed(
         let (target, unselected_target) = pick(sides.1, &selected.1);
         let base = base.filter(|_| !unknown.contains(key));
         let changed = unknown.contains(key) || base != target || (full && target.is_some());
-        let facts = RowFacts { changed, unselected_base, unselected_target, ..RowFacts::default() };
+        let facts = RowFacts { changed, unselected: (unselected_base, unselected_target), ..RowFacts::default() };
         if is_marker(key) {
             let row = MarkerRow {
                 base: base.map(|v| entry(key, v)),

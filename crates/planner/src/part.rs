@@ -49,10 +49,24 @@ impl Part {
         (!self.is_folder() && path == self.text).then(|| path.rsplit('/').next().unwrap_or(path))
     }
 
-    /// The path of `key` in the lake, for a key that lies below the folder.
+    /// The path in the lake, below this part's folder, that has `key` at the destination.
     #[must_use]
     pub fn path_of(&self, key: &str) -> String {
         format!("{}{key}", self.folder)
+    }
+
+    /// Every path in the lake that has `key` at the destination: the one below the folder, and the object that this part
+    /// names exactly where that has the same last segment.
+    #[must_use]
+    pub fn paths_of(&self, key: &str) -> Vec<String> {
+        let exact = (self.re_root(&self.text) == Some(key) && self.names(&self.text)).then(|| self.text.clone());
+        exact.into_iter().chain([self.path_of(key)]).collect()
+    }
+
+    /// Whether `path` is the object that this part names exactly.
+    #[must_use]
+    pub fn names(&self, path: &str) -> bool {
+        !self.is_folder() && path == self.text
     }
 
     /// Whether a range of keys from `min` to `max`, both included, can hold anything of this part.
@@ -104,6 +118,10 @@ mod tests {
         assert_eq!(Part::new("main/foo/").re_root("main/foo"), None);
         assert_eq!(Part::new("").re_root("a"), Some("a"));
         assert_eq!(Part::new("foo/").re_root("foo/"), Some(""));
+        assert_eq!(part.paths_of("foo"), ["main/foo", "main/foo/foo"]);
+        assert_eq!(part.paths_of("bar"), ["main/foo/bar"]);
+        assert_eq!(Part::new("main/foo/").paths_of("foo"), ["main/foo/foo"]);
+        assert_eq!(Part::new("").paths_of("foo"), ["foo"]);
     }
 
     #[test]

@@ -83,7 +83,7 @@ pub struct PlanRequest<'a> {
 /// Plans into the local `folder`; the table of contents, which is not written, and an overview are the answer.
 ///
 /// # Errors
-/// `Guard` for what must not be done, `Usage` for a selection that cannot be read or a prefix that names nothing, `Corrupt`
+/// `Guard` for what must not be done, `Usage` for a selection that cannot be read, `Corrupt`
 /// and `Unreachable` for the lake's metadata.
 pub async fn plan(request: PlanRequest<'_>, folder: &Path, progress: &(dyn Fn(u64) + Sync)) -> Result<(PlanFile, PlanOverview)> {
     let part = Part::new(&request.view.prefix);
@@ -120,7 +120,7 @@ pub async fn plan(request: PlanRequest<'_>, folder: &Path, progress: &(dyn Fn(u6
         progress(assembly.rows());
     }
     assembly.finish(lookup.as_ref()).await?;
-    let (counted, overview) = (assembly.counted(), assembly.overview());
+    let (counted, grown, overview) = (assembly.counted(), assembly.grown(), assembly.overview());
     let mut notes = assembly.notes();
     if let Some(other) = request.base.view.as_ref().filter(|v| v.selection != request.view.selection) {
         notes.insert(0, selection_changed(other, request.view));
@@ -132,7 +132,8 @@ pub async fn plan(request: PlanRequest<'_>, folder: &Path, progress: &(dyn Fn(u6
         Mode::Changes | Mode::Opened => count(&request, &target, &part, &mut opened).await?,
     };
     let read = Read { total: clusters.ranges_total, opened: opened.len() as u64, before, after: namespace.counters().snapshot() };
-    let summary = summarise(&rounds, objects, &request, &read);
+    let base_objects = objects.saturating_add_signed(-grown);
+    let summary = PlanSummary { base_objects, ..summarise(&rounds, objects, &request, &read) };
     Ok((contents(request, rounds, summary, notes), overview))
 }
 
@@ -192,6 +193,7 @@ fn summarise(rounds: &[Round], objects: u64, request: &PlanRequest<'_>, read: &R
         unchanged: request.view.selection.is_all().then(|| objects.saturating_sub(copied)),
         bytes: data().map(|r| r.bytes).sum(),
         objects,
+        base_objects: 0,
         ranges_total: read.total,
         ranges_opened: read.opened,
         looked_up: read.after.looked_up - read.before.looked_up,

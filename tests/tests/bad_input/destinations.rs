@@ -240,6 +240,6 @@ fn a_link_below_the_destination_is_not_followed() {
     let failure = &report["failures"][0];
     assert!(failure["error"].as_str().unwrap().contains("`tables` below"), "{failure}");
     assert!(failure["error"].as_str().unwrap().contains("is a symbolic link, and links are not followed there"), "{failure}");
-    let below = lake.objects("head").into_iter().filter(|object| object.path.starts_with("tables/"));
-    assert_eq!(report["failed"].as_u64().unwrap() + report["skipped"].as_u64().unwrap(), below.count() as u64 + 1, "{report}");
+    // Even the first round, which looks for markers to retract, stops at the link; nothing else is tried then.
+    assert_eq!((&report["failed"], &report["copied"], &failure["action"]), (&json!(3), &json!(0), &json!("retract")), "{report}");
 }

@@ -294,6 +294,11 @@ pub(crate) fn keys_of<'a>(effects: impl IntoIterator<Item = &'a Effect>) -> Vec<
     keys
 }
 
+/// Ranges that a report counts: in all, opened, looked up.
+pub(crate) fn range_counts(report: &Value) -> [u64; 3] {
+    ["total", "opened", "looked_up"].map(|field| report["ranges"][field].as_u64().unwrap())
+}
+
 /// Does a key speak for everything below its directory?
 pub(crate) fn is_marker(key: &str) -> bool {
     key == "_SUCCESS" || key.ends_with("/_SUCCESS")

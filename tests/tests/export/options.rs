@@ -79,6 +79,8 @@ fn keep_markers_retracts_nothing_but_what_goes() {
     assert_eq!(markers, [Effect::Deleted(day(1)), Effect::Written(day(4))]);
     assert_eq!((&report["retracted"], &report["copied"]), (&1.into(), &16.into()));
     assert_eq!(stage.data(), stage.expected("day4"));
+    stage.exported("load", &[]);
+    assert_eq!(stage.data(), stage.expected("load"), "and without it again");
 }
 
 #[test]

@@ -83,6 +83,9 @@ pub struct PlanSummary {
     pub bytes: u64,
     /// Objects of the target's view: what is there after the run.
     pub objects: u64,
+    /// Objects of the base's view: what is believed to be there before.
+    #[serde(default)]
+    pub base_objects: u64,
     /// Range files of both commits, each id once.
     pub ranges_total: u64,
     /// Range files read while planning.

@@ -37,7 +37,10 @@ pub(super) struct Assembly<'a> {
     listed: &'a BTreeSet<String>,
     in_the_way: &'a BTreeSet<String>,
     destination: &'a crate::location::Location,
-    unfiltered: bool,
+    /// Another preset under a filter: which markers were held back by the old one is not known.
+    doubts_markers: bool,
+    /// The object that the part names exactly, which one below the folder of its name may collide with.
+    exact: Option<Exact>,
     writer: PlanWriter,
     directories: Directories,
     closed: Vec<Closed>,
@@ -50,6 +53,8 @@ pub(super) struct Assembly<'a> {
     destruction: SelfDestruction<'a>,
     rows: u64,
     objects: u64,
+    /// Entries of the target less those of the base, among the rows that were seen.
+    grown: i64,
     held: (u64, Vec<String>),
     overview: Gathering,
 }
@@ -62,6 +67,13 @@ struct Deletion {
     etag: Option<String>,
     round: i32,
     reason: &'static str,
+}
+
+/// The object that the part names exactly.
+struct Exact {
+    key: String,
+    target: bool,
+    delete: Option<Deletion>,
 }
 
 /// A batch with what was decided of its rows.
@@ -82,7 +94,10 @@ impl<'a> Assembly<'a> {
         writer: PlanWriter,
     ) -> Self {
         Self {
-            unfiltered: selections.0.is_all() && selections.1.is_all(),
+            doubts_markers: !(selections.0.is_all() && selections.1.is_all())
+                && request.base.view.as_ref().is_some_and(|old| old.rounds.preset != request.view.rounds.preset),
+            exact: None,
+            grown: 0,
             rules: request.stores.key_rules(request.destination),
             prefix_bytes: request.destination.prefix().len(),
             destruction: SelfDestruction::new(request.stores, request.lake.storage(), request.destination),
@@ -118,6 +133,11 @@ impl<'a> Assembly<'a> {
         self.objects
     }
 
+    /// By how much the target has more objects than the base.
+    pub(super) fn grown(&self) -> i64 {
+        self.grown
+    }
+
     /// Takes a batch of the diff.
     pub(super) async fn batch(&mut self, batch: &DiffBatch) -> Result<()> {
         let judged = Judged {
@@ -131,6 +151,7 @@ impl<'a> Assembly<'a> {
         for i in 0..batch.len() {
             let path = batch.paths.value(i);
             let Some(key) = self.part.re_root(path) else { continue };
+            self.grown += i64::from(judged.target.value(i)) - i64::from(judged.base.value(i));
             if self.rounds.has_markers() && is_marker(key) {
                 self.marker_row(&judged, i, key);
             } else {
@@ -145,7 +166,7 @@ impl<'a> Assembly<'a> {
     }
 
     fn marker_row(&mut self, judged: &Judged<'_>, i: usize, key: &str) {
-        let unknown = judged.batch.touched.value(i);
+        let unknown = self.is_unknown(judged, i, key);
         let entry = |side: &EntryBatch, chosen: bool| {
             chosen.then(|| {
                 let mut row = side.row(i);
@@ -168,8 +189,11 @@ impl<'a> Assembly<'a> {
 
     fn data_row(&mut self, judged: &Judged<'_>, i: usize, key: &str, path: &str, copies: &mut Copies) -> Result<()> {
         let batch = judged.batch;
-        let unknown = batch.touched.value(i);
+        let unknown = self.is_unknown(judged, i, key);
         let (base, target) = (judged.base.value(i) && !unknown, judged.target.value(i));
+        if self.is_settled(path, key, target) {
+            return Ok(());
+        }
         self.objects += u64::from(target);
         let changed = unknown || base != target || (base && target && !batch.same.value(i)) || (self.full && target);
         if self.rounds.has_markers() || self.rules.file_system {
@@ -214,7 +238,36 @@ impl<'a> Assembly<'a> {
         }
     }
 
+    /// What the destination holds under this key is not known.
+    fn is_unknown(&self, judged: &Judged<'_>, i: usize, key: &str) -> bool {
+        let doubted = self.doubts_markers && is_marker(key) && (judged.base.value(i) || judged.target.value(i));
+        doubted || judged.batch.touched.value(i)
+    }
+
+    /// Whether nothing is to be done with a row: it only deletes what is Millrace's own, or what another path writes.
+    fn is_settled(&mut self, path: &str, key: &str, target: bool) -> bool {
+        if self.part.names(path) {
+            self.exact = Some(Exact { key: key.to_owned(), target, delete: None });
+        } else if let Some(exact) = self.exact.as_mut().filter(|e| e.key == key) {
+            if target && exact.target {
+                self.refusals.add(key, "is the key of two objects: the one that the prefix names, and one below the folder of its name");
+            }
+            exact.delete = None;
+            return exact.target && !target;
+        }
+        !target && guard::is_reserved(key)
+    }
+
     fn delete(&mut self, deletion: Deletion) -> Result<()> {
+        if let Some(exact) = self.exact.as_mut().filter(|_| self.part.names(&deletion.path)) {
+            // An object below the folder of its name, which comes later, may take the key.
+            exact.delete = Some(deletion);
+            return Ok(());
+        }
+        self.delete_now(deletion)
+    }
+
+    fn delete_now(&mut self, deletion: Deletion) -> Result<()> {
         self.rows += 1;
         self.overview.row(deletion.round, Action::Delete, &deletion.key, deletion.size, deletion.reason);
         if !self.rules.file_system {
@@ -251,7 +304,9 @@ impl<'a> Assembly<'a> {
 
     fn write_delete(&mut self, d: &Deletion, order: i32) -> Result<()> {
         let row = Row { size: d.size, etag: d.etag.as_deref(), ..Row::of_key(&d.key, &d.path, d.reason) };
-        self.writer.append(StepKey { round: d.round, order, action: Action::Delete, depth: None }, &row)
+        // What is in the way of a copy goes before any round copies.
+        let round = if order == 0 { Rounds::DATA } else { d.round };
+        self.writer.append(StepKey { round, order, action: Action::Delete, depth: None }, &row)
     }
 
     fn fate(&mut self, key: &str, fate: Fate) {
@@ -323,12 +378,12 @@ impl<'a> Assembly<'a> {
         self.files_over_folders(lookup).await?;
         let closed = std::mem::take(&mut self.closed);
         let part = self.part;
-        let (files, markers) = (self.rules.file_system, self.rounds.has_markers());
+        let (files, markers, retracts) = (self.rules.file_system, self.rounds.has_markers(), self.rounds.retracts());
         let found: Vec<(Closed, Found, Found)> = stream::iter(closed)
             .map(|one| async move {
                 let Some(lookup) = lookup else { return Ok((one, None, None)) };
                 let path = part.path_of(&one.key);
-                let marker = if markers && one.covers_changes && one.marker.is_none() { lookup.get(&path).await? } else { None };
+                let marker = if retracts && one.covers_changes && one.marker.is_none() { lookup.get(&path).await? } else { None };
                 let folder = path[..path.len() - MARKER.len()].trim_end_matches('/');
                 let file = if files && one.covers_writes && !folder.is_empty() && !part.path_of("").starts_with(folder) {
                     lookup.get_unseen(folder).await?
@@ -352,7 +407,11 @@ impl<'a> Assembly<'a> {
                     marker.map(|entry| MarkerRow { base: Some(entry.clone()), target: Some(entry), ..MarkerRow::default() });
             }
             let listed = self.listed.contains(&one.key);
+            let base = one.marker.as_ref().and_then(|m| m.base.as_ref()).map(|entry| entry.address.clone());
             let decision = one.decide(self.full, listed, !self.rounds.retracts());
+            if let Some(address) = base.filter(|address| decision.retract && self.destruction.hits(address)) {
+                self.refusals.add_destruction(&decision.key, &address);
+            }
             self.decided(decision)?;
         }
         Ok(())
@@ -368,7 +427,7 @@ impl<'a> Assembly<'a> {
             }
         }
         let depth = i32::try_from(key.matches('/').count()).unwrap_or(i32::MAX);
-        if retract {
+        if retract && !guard::is_reserved(&key) {
             self.rows += 1;
             self.overview.row(Rounds::RETRACT, Action::Retract, &key, None, reason);
             let step = StepKey { round: Rounds::RETRACT, order: depth, action: Action::Retract, depth: Some(depth) };
@@ -389,6 +448,9 @@ impl<'a> Assembly<'a> {
     pub(super) async fn finish(&mut self, lookup: Option<&Lookup>) -> Result<()> {
         self.directories.finish(&mut self.closed);
         self.markers(lookup).await?;
+        if let Some(delete) = self.exact.take().and_then(|exact| exact.delete) {
+            self.delete_now(delete)?;
+        }
         self.settle_deletes()?;
         let rest = std::mem::take(&mut self.waiting);
         rest.iter().try_for_each(|d| self.write_delete(d, 2))
@@ -414,7 +476,6 @@ impl<'a> Assembly<'a> {
 
     /// Closes the files; refuses what must be refused.
     pub(super) async fn into_rounds(self) -> Result<Vec<Round>> {
-        debug_assert!(self.unfiltered || self.held.0 == 0 || self.rounds.has_markers());
         if let Some(error) = self.refusals.into_error(self.destination) {
             return Err(error);
         }
@@ -428,8 +489,10 @@ impl Judged<'_> {
         RowFacts {
             changed,
             written: changed && self.target.value(i),
-            unselected_base: self.batch.has_left.value(i) && !self.base.value(i),
-            unselected_target: self.batch.has_right.value(i) && !self.target.value(i),
+            unselected: (
+                self.batch.has_left.value(i) && !self.base.value(i),
+                self.batch.has_right.value(i) && !self.target.value(i),
+            ),
         }
     }
 }

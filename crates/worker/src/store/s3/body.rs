@@ -129,37 +129,38 @@ pub(super) fn watched(body: ByteStream, stall: Duration, meter: Meter) -> Body {
 mod tests {
     use super::*;
 
-    const BOUNDS: (Duration, Duration) = (Duration::from_secs(15), Duration::from_secs(20));
+    const BOUNDS: (Duration, Duration) = (Duration::from_millis(150), Duration::from_millis(300));
 
     async fn never() -> StoreResult<()> {
         std::future::pending().await
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_body_that_is_taken_slowly_is_waited_for() {
         let progress = Progress::default();
         let taking = progress.clone();
         let begun = Instant::now();
         let answer = async move {
             for _ in 0..10 {
-                tokio::time::sleep(Duration::from_secs(10)).await;
+                tokio::time::sleep(Duration::from_millis(50)).await;
                 taking.0.fetch_add(1, Ordering::Relaxed);
             }
             Ok(())
         };
         while_it_moves(answer, &progress, 10, BOUNDS).await.unwrap();
-        assert_eq!(begun.elapsed().as_secs(), 100);
+        assert!(begun.elapsed() > BOUNDS.1);
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_body_that_is_not_taken_has_stalled() {
         let (progress, begun) = (Progress::default(), Instant::now());
         let error = while_it_moves(never(), &progress, 10, BOUNDS).await.unwrap_err();
-        assert_eq!((error.kind, begun.elapsed().as_secs()), (FailureKind::TimedOut, 15));
+        assert_eq!(error.kind, FailureKind::TimedOut);
+        assert!((BOUNDS.0..BOUNDS.1).contains(&begun.elapsed()), "{:?}", begun.elapsed());
         // All of it was taken: the store may work for a while.
         progress.0.store(10, Ordering::Relaxed);
         let begun = Instant::now();
         while_it_moves(never(), &progress, 10, BOUNDS).await.unwrap_err();
-        assert!((20..=23).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
+        assert!(begun.elapsed() >= BOUNDS.1, "{:?}", begun.elapsed());
     }
 }
