@@ -135,7 +135,11 @@ impl Record {
             address: format!("data/gg{:018x}/{mix:020x}", mix >> 40),
             last_modified: Some(Timestamp { seconds: WRITTEN + i64::from(changed), nanos: 0 }),
             size: if marker { 0 } else { 1000 + i64::try_from(mix % 100_000).unwrap_or_default() },
-            e_tag: if marker { "d41d8cd98f00b204e9800998ecf8427e".to_owned() } else { format!("{mix:016x}{:016x}", mix.rotate_left(17)) },
+            e_tag: if marker {
+                "d41d8cd98f00b204e9800998ecf8427e".to_owned()
+            } else {
+                format!("{mix:016x}{:016x}", mix.rotate_left(17))
+            },
             address_type: AddressType::Relative.into(),
             content_type: "application/octet-stream".to_owned(),
             ..Entry::default()
@@ -159,4 +163,3 @@ fn commit(generation: i32, metarange: &str, parent: Option<String>) -> CommitDat
     commit.id = ident::commit_id(&commit);
     commit
 }
-

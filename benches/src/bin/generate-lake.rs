@@ -14,13 +14,19 @@ async fn main() -> Result<(), Failure> {
     let mut folder = None;
     let mut shape = Shape { entries: 1_000_000, changes: 100, spread: Spread::Random };
     while let Some(argument) = arguments.next() {
-        let mut number = || -> Result<u64, Failure> { Ok(arguments.next().ok_or("a number is missing")?.replace('_', "").parse()?) };
+        let mut number =
+            || -> Result<u64, Failure> { Ok(arguments.next().ok_or("a number is missing")?.replace('_', "").parse()?) };
         match argument.as_str() {
             "--entries" => shape.entries = number()?,
             "--changes" => shape.changes = number()?,
             "--partitions" => shape.spread = Spread::Partitions(number()?),
             other if folder.is_none() && !other.starts_with('-') => folder = Some(other.to_owned()),
-            other => return Err(format!("`{other}` is not known; usage: generate-lake FOLDER [--entries N] [--changes K] [--partitions P]").into()),
+            other => {
+                return Err(format!(
+                    "`{other}` is not known; usage: generate-lake FOLDER [--entries N] [--changes K] [--partitions P]"
+                )
+                .into());
+            }
         }
     }
     let folder = folder.ok_or("usage: generate-lake FOLDER [--entries N] [--changes K] [--partitions P]")?;

@@ -229,8 +229,11 @@ async fn found(destination: &Destination, force: bool, base: &mut Base) -> Resul
             base.listed.insert(one.key.clone());
         }
         if rules.file_system && one.key == OWN_FOLDER {
-            return Err(Error::guard(format!("{}{OWN_FOLDER} is a file, and Millrace's own folder must be there", destination.location()))
-                .with_help("choose another destination, or move the file away"));
+            return Err(Error::guard(format!(
+                "{}{OWN_FOLDER} is a file, and Millrace's own folder must be there",
+                destination.location()
+            ))
+            .with_help("choose another destination, or move the file away"));
         }
         if rules.file_system && !is_reserved(&one.key) {
             base.in_the_way.insert(one.key);

@@ -60,7 +60,7 @@ async fn export_into(
         return finish_marker(&destination, &mut head, request.markers.keep_success).await;
     }
     let folder = temporary()?;
-    let planning = prepare(registry, &destination, &head, request, &view, &report.run, folder.path(), progress);
+    let planning = prepare(&destination, &head, request, &view, &report.run, folder.path(), progress);
     let prepared = tokio::select! {
         biased;
         () = stop.cancelled() => {
@@ -131,7 +131,7 @@ async fn plan_into(
     let head = Head::read(&destination).await?;
     let view = view(request)?;
     let folder = beside(into)?;
-    let prepared = prepare(registry, &destination, &head, request, &view, &report.run, folder.path(), progress).await?;
+    let prepared = prepare(&destination, &head, request, &view, &report.run, folder.path(), progress).await?;
     let Prepared { plan, overview } = prepared;
     clock.planned(report);
     let placed = match into.file_path() {

@@ -11,7 +11,6 @@ use planner::planning::{self, PlanRequest};
 use planner::source::CommitSource;
 use planner::{Error, Location, Result, Stores, View, guard, select};
 use tempfile::TempDir;
-use worker::Registry;
 
 use crate::base::{self, Believed};
 use crate::destination::Destination;
@@ -67,7 +66,6 @@ pub(crate) fn up_to_date(head: &Head, request: &ExportRequest, view: &View) -> b
 /// # Errors
 /// Refusals of guards, and whatever cannot be read.
 pub(crate) async fn prepare(
-    registry: &Arc<Registry>,
     destination: &Destination,
     head: &Head,
     request: &ExportRequest,
@@ -76,6 +74,7 @@ pub(crate) async fn prepare(
     folder: &Path,
     progress: &dyn Progress,
 ) -> Result<Prepared> {
+    let registry = destination.registry();
     lake_is_safe(registry.as_ref(), request)?;
     let Believed { base, claim, distrust, notes } = base::believed(destination, head, request, view).await?;
     let planning = PlanRequest {
@@ -98,7 +97,9 @@ pub(crate) async fn prepare(
     // The lake knows how it was read only after it was.
     let lake = request.source.lake.as_ref();
     let first: Vec<String> = lake.notes().into_iter().chain(age(lake)).chain(notes).collect();
-    first.iter().for_each(|note| progress.note(note));
+    for note in &first {
+        progress.note(note);
+    }
     plan.notes.splice(0..0, first);
     Ok(Prepared { plan, overview })
 }

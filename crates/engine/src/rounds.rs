@@ -14,8 +14,8 @@ use futures::StreamExt;
 use planner::plan::{Action, PlanFile, ROW_SCHEMA, Round, Step};
 use planner::{Error, Location, Result};
 use tokio_util::sync::CancellationToken;
-use worker::{FailureKind, Registry};
 use worker::copy::{CopyExec, CopySpec};
+use worker::{FailureKind, Registry};
 
 use crate::progress::{Progress, RoundProgress};
 use crate::receipt::ChangesWriter;

@@ -1,10 +1,11 @@
 //! The one retry loop of all stores, and the budgets that bound it.
 //!
 //! # Overview
-//! The SDK's own retries are off. A row of a plan has a [`Budget`]: so many retries for its object, taken also from an
-//! allowance of the whole run, so that a store that is gone is not asked ten times for each of a million objects. Every
-//! request that succeeds gives one back to both: objects of thousands of parts are not punished for their size. The budget
-//! travels with the row's task ([`Budget::scope`]); requests outside of a row have the tries of [`Retry::default`].
+//! The SDK's own retries are off. A row of a plan has a [`Budget`]: so many retries for its object, more for one of many
+//! parts, and none is given back, so that an object that fails again and again comes to an end. They are taken also from an
+//! allowance of the whole run, so that a store that is gone is not asked ten times for each of a million objects; there every
+//! request that succeeds gives one back. The budget travels with the row's task ([`Budget::scope`]); requests outside of a
+//! row have the tries of [`Retry::default`].
 //!
 //! # Retries
 //! The wait doubles, is drawn at random from its upper half, and is never shorter than the store asked for. Only failures
@@ -86,7 +87,7 @@ impl Retry {
             tried += 1;
             match attempt().await {
                 Ok(done) => {
-                    budget.iter().for_each(Budget::give_back);
+                    budget.iter().for_each(|budget| budget.0.run.give_back());
                     return Ok(done);
                 }
                 Err(error) if !repeat.allows(error.kind) => return Err(error),
@@ -174,10 +175,13 @@ struct Shared {
 }
 
 impl Budget {
-    /// A fresh budget of an object, within the allowance of its run.
+    /// A fresh budget of an object that takes so many requests, within the allowance of its run.
     #[must_use]
-    pub fn new(retry: Retry, run: Arc<Allowance>) -> Self {
-        Self(Arc::new(Shared { object: Allowance::new(retry.tries.saturating_sub(1)), run, retry }))
+    pub fn new(retry: Retry, requests: u64, run: Arc<Allowance>) -> Self {
+        // At one failure in three an object of many parts is done as well.
+        let more = u32::try_from(requests / 2).unwrap_or(u32::MAX);
+        let object = Allowance::new(retry.tries.saturating_sub(1).saturating_add(more));
+        Self(Arc::new(Shared { object, run, retry }))
     }
 
     /// Whatever is tried again within `work` is taken from this budget.
@@ -200,10 +204,6 @@ impl Budget {
         granted
     }
 
-    fn give_back(&self) {
-        self.0.object.give_back();
-        self.0.run.give_back();
-    }
 }
 
 #[cfg(test)]
@@ -241,14 +241,12 @@ mod tests {
 
     #[tokio::test]
     async fn nested_loops_of_an_object_share_one_budget() {
-        let budget = Budget::new(quick(4), Arc::new(Allowance::new(100)));
+        let budget = Budget::new(quick(4), 1, Arc::new(Allowance::new(100)));
         let count = budget
             .scope(async {
                 let count = AtomicU32::new(0);
                 let end: StoreResult<()> = Retry::default()
-                    .run(Repeat::Object, || async {
-                        Retry::default().run(Repeat::Safe, || async { fail(&count) }).await
-                    })
+                    .run(Repeat::Object, || async { Retry::default().run(Repeat::Safe, || async { fail(&count) }).await })
                     .await;
                 assert!(end.unwrap_err().message.contains("tried"));
                 count.into_inner()
@@ -269,13 +267,25 @@ mod tests {
         for _ in 0..100 {
             let retry = Retry::default();
             let request = retry.run(Repeat::Safe, || async { fail(&count) });
-            last = Budget::new(quick(10), Arc::clone(&run)).scope(request).await.unwrap_err().message;
+            last = Budget::new(quick(10), 1, Arc::clone(&run)).scope(request).await.unwrap_err().message;
         }
         assert_eq!(count.into_inner(), 120);
         assert_eq!(last, "no");
         // What succeeds gives back, up to the allowance.
-        Budget::new(quick(2), Arc::clone(&run)).scope(Retry::default().run(Repeat::Safe, || async { Ok(()) })).await.unwrap();
+        Budget::new(quick(2), 1, Arc::clone(&run)).scope(Retry::default().run(Repeat::Safe, || async { Ok(()) })).await.unwrap();
         assert_eq!(run.left.load(Ordering::Relaxed), 1);
+    }
+
+    #[tokio::test]
+    async fn what_succeeds_within_an_object_that_fails_does_not_keep_it_going() {
+        let (budget, count) = (Budget::new(quick(4), 10, Arc::new(Allowance::new(100))), AtomicU32::new(0));
+        let retry = Retry::default();
+        let end = budget.scope(retry.run(Repeat::Object, || async {
+            Retry::default().run(Repeat::Safe, || async { Ok(()) }).await?;
+            fail(&count)
+        }));
+        end.await.unwrap_err();
+        assert_eq!(count.into_inner(), 9);
     }
 
     #[test]

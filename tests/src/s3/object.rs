@@ -78,9 +78,8 @@ impl Object {
     pub fn in_parts(mut self, part_size: u64) -> Self {
         let size = self.body.len();
         let starts = (0..size.div_ceil(part_size)).map(|part| part * part_size);
-        let sums: Vec<u8> = starts
-            .flat_map(|start| hex::decode(self.body.slice(start..(start + part_size).min(size)).etag()).unwrap())
-            .collect();
+        let sums: Vec<u8> =
+            starts.flat_map(|start| hex::decode(self.body.slice(start..(start + part_size).min(size)).etag()).unwrap()).collect();
         self.etag = format!("{}-{}", crate::tree::md5_hex(&sums), size.div_ceil(part_size));
         self.etag_is_md5 = false;
         self.part_size = Some(part_size);

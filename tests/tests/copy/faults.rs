@@ -11,8 +11,6 @@ pub(crate) enum Must {
     Fail(&'static str),
     /// Be done where the fault cannot do harm, else fail for that reason.
     FailOrBeRight(&'static str),
-    /// Whatever is said, nothing bad is left.
-    BeRight,
 }
 
 /// A fault.
@@ -27,15 +25,8 @@ pub(crate) struct Case {
     pub(crate) is_slow: bool,
 }
 
-const ALL: &[&str] = &[
-    "GetObject",
-    "PutObject",
-    "CopyObject",
-    "CreateMultipartUpload",
-    "UploadPart",
-    "UploadPartCopy",
-    "CompleteMultipartUpload",
-];
+const ALL: &[&str] =
+    &["GetObject", "PutObject", "CopyObject", "CreateMultipartUpload", "UploadPart", "UploadPartCopy", "CompleteMultipartUpload"];
 const WRITES: &[&str] =
     &["PutObject", "CopyObject", "CreateMultipartUpload", "UploadPart", "UploadPartCopy", "CompleteMultipartUpload"];
 const IN_200: &[&str] = &["CopyObject", "UploadPartCopy", "CompleteMultipartUpload"];
@@ -76,7 +67,10 @@ pub(crate) const FAULTS: [Case; 36] = [
     case("no upload", OF_UPLOADS, |_| Fault::error(404, "NoSuchUpload"), "no_upload"),
     case("reset before", ALL, |_| Fault::Reset { applied: false }, "unavailable"),
     harmless(case("reset after", ALL, |_| Fault::Reset { applied: true }, ""), Must::FailOrBeRight("unavailable")),
-    harmless(case("500 after", WRITES, |_| Fault::error_but_applied(500, "InternalError"), ""), Must::FailOrBeRight("unavailable")),
+    harmless(
+        case("500 after", WRITES, |_| Fault::error_but_applied(500, "InternalError"), ""),
+        Must::FailOrBeRight("unavailable"),
+    ),
     slow(case("silence before", ALL, |_| Fault::Stall { applied: false }, "timed_out")),
     slow(harmless(case("silence after", ALL, |_| Fault::Stall { applied: true }, ""), Must::FailOrBeRight("timed_out"))),
     case("empty before", ALL, |_| Fault::Empty { applied: false }, "unavailable"),
@@ -88,7 +82,10 @@ pub(crate) const FAULTS: [Case; 36] = [
         Must::FailOrBeRight("unavailable"),
     ),
     harmless(case("no etag", WITH_ETAG, |_| Fault::NoEtag, ""), Must::FailOrBeRight("unavailable")),
-    harmless(case("wrong etag of a part copied", &["UploadPartCopy"], |_| Fault::WrongEtag, ""), Must::FailOrBeRight("no_upload")),
+    harmless(
+        case("wrong etag of a part copied", &["UploadPartCopy"], |_| Fault::WrongEtag, ""),
+        Must::FailOrBeRight("no_upload"),
+    ),
     // The copy of what was uploaded in parts has an etag that nobody knows beforehand.
     harmless(case("wrong etag of a copy", &["CopyObject"], |_| Fault::WrongEtag, ""), Must::FailOrBeRight("mismatch")),
     case("wrong etag", &["PutObject", "UploadPart", "CompleteMultipartUpload"], |_| Fault::WrongEtag, "mismatch"),

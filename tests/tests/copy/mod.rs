@@ -184,7 +184,9 @@ pub(crate) fn batch(rows: &[PlanRow]) -> RecordBatch {
     let text = |of: &dyn Fn(&PlanRow) -> Option<String>| -> ArrayRef { Arc::new(rows.iter().map(of).collect::<StringArray>()) };
     let names = MapFieldNames { entry: "entries".into(), key: "keys".into(), value: "values".into() };
     let mut metadata = MapBuilder::new(Some(names), StringBuilder::new(), StringBuilder::new());
-    rows.iter().for_each(|_| metadata.append(false).unwrap());
+    for _ in rows {
+        metadata.append(false).unwrap();
+    }
     let columns = ROW_SCHEMA.fields().iter().map(|field| -> ArrayRef {
         match field.name().as_str() {
             "round" => Arc::new(Int32Array::from(vec![1; rows.len()])),

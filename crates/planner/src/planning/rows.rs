@@ -250,7 +250,8 @@ impl<'a> Assembly<'a> {
             self.exact = Some(Exact { key: key.to_owned(), target, delete: None });
         } else if let Some(exact) = self.exact.as_mut().filter(|e| e.key == key) {
             if target && exact.target {
-                self.refusals.add(key, "is the key of two objects: the one that the prefix names, and one below the folder of its name");
+                self.refusals
+                    .add(key, "is the key of two objects: the one that the prefix names, and one below the folder of its name");
             }
             exact.delete = None;
             return exact.target && !target;
@@ -397,7 +398,8 @@ impl<'a> Assembly<'a> {
             .await?;
         for (mut one, marker, file) in found {
             if let Some(file) = file {
-                self.refusals.add(part.re_root(&file.path).unwrap_or(&file.path), "is a file in the same commit as objects below it");
+                self.refusals
+                    .add(part.re_root(&file.path).unwrap_or(&file.path), "is a file in the same commit as objects below it");
             }
             if !markers {
                 continue;

@@ -95,8 +95,7 @@ impl NamespaceSource {
         };
         let shown = storage.join(METADATA_FOLDER).join(REFS_MANIFEST).to_string();
         // Of a damaged manifest no copy is wanted: a new one says what is true now.
-        let manifest =
-            RefsManifest::parse(&json, &shown).map_err(|e| Error::corrupt(e.to_string()).with_help(NEW_DUMP))?;
+        let manifest = RefsManifest::parse(&json, &shown).map_err(|e| Error::corrupt(e.to_string()).with_help(NEW_DUMP))?;
         // Of an embedded lake the manifest is the truth itself, and never old.
         let age = own_format(storage, &json)?.is_none().then_some(age);
         Ok(Self::with_dump(storage, &files, manifest, age))

@@ -12,8 +12,8 @@ use planner::Location;
 use planner::plan::ROW_SCHEMA;
 
 use super::*;
-use crate::store::{GetOptions, PutOptions, RequestClass, Store, md5_of};
 use crate::copy::Concurrency;
+use crate::store::{GetOptions, PutOptions, RequestClass, Store, md5_of};
 use crate::{OnDrift, RegistryOptions};
 
 #[derive(Clone, Default)]

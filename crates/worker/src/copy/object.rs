@@ -112,26 +112,45 @@ impl Copier {
 
     /// Does one row. Twice is the same as once.
     pub(super) async fn run(&self, row: &Row) -> StoreResult<Done> {
-        let work = async {
-            match row.action() {
-                Some(Action::Copy) => self.copy(row).await,
-                Some(Action::Delete | Action::Retract) => self.destination.delete(row.key()).await.map(|()| Done::default()),
-                None => Err(StoreError::new(FailureKind::Other, "the plan's action is not known here")),
+        match row.action() {
+            Some(Action::Copy) => self.copy(row).await,
+            Some(Action::Delete | Action::Retract) => {
+                self.budget(1).scope(self.destination.delete(row.key())).await.map(|()| Done::default())
             }
-        };
-        self.budget().scope(work).await
+            None => Err(StoreError::new(FailureKind::Other, "the plan's action is not known here")),
+        }
     }
 
     /// Deletes the objects of many rows: one end each, in their order.
     pub(super) async fn delete_many(&self, rows: &[Row]) -> Vec<StoreResult<Done>> {
         // Unconditional for now: a row does not bring the etag of the receipt yet.
         let deletions: Vec<Deletion> = rows.iter().map(|row| Deletion::of(row.key())).collect();
-        let ends = self.budget().scope(self.destination.delete_many(&deletions)).await;
+        let ends = self.budget(1).scope(self.destination.delete_many(&deletions)).await;
         ends.into_iter().map(|end| end.map(|()| Done::default())).collect()
     }
 
-    fn budget(&self) -> Budget {
-        Budget::new(self.spec.retry, Arc::clone(&self.retries))
+    /// The budget of an object that takes so many requests.
+    fn budget(&self, requests: u64) -> Budget {
+        Budget::new(self.spec.retry, requests, Arc::clone(&self.retries))
+    }
+
+    /// Requests that a copy takes, roughly.
+    fn requests(&self, source: &Source, size: u64) -> u64 {
+        match self.facts(source, size).route() {
+            Route::ServerSide if size > self.spec.copy_in_parts_above => size / self.spec.copy_part_size.max(1),
+            Route::StreamMultipart => size / self.spec.part_size.max(1),
+            Route::ServerSide | Route::StreamSingle => 1,
+        }
+    }
+
+    fn facts<'a>(&'a self, source: &'a Source, size: u64) -> Facts<'a> {
+        Facts {
+            source: source.store.access(),
+            destination: self.destination.access(),
+            can: self.destination.capabilities(),
+            size,
+            multipart_threshold: self.spec.multipart_threshold,
+        }
     }
 
     async fn copy(&self, row: &Row) -> StoreResult<Done> {
@@ -145,7 +164,8 @@ impl Copier {
             }
             end
         };
-        let end = Retry::default().run(Repeat::Object, attempt).await;
+        let budget = self.budget(self.requests(&source, row.size().unwrap_or_default()));
+        let end = budget.scope(Retry::default().run(Repeat::Object, attempt)).await;
         end.map_err(|error| match error.kind {
             FailureKind::NotFound => {
                 StoreError::new(FailureKind::NotFound, format!("the source {} of `{}` is missing", source.location, row.key()))
@@ -205,13 +225,7 @@ impl Copier {
     /// Copies by the best route.
     async fn read(&self, row: &Row, known: &Known<'_>, reading: &Reading<'_>) -> StoreResult<Done> {
         let source = reading.source;
-        let facts = Facts {
-            source: source.store.access(),
-            destination: self.destination.access(),
-            can: self.destination.capabilities(),
-            size: reading.size,
-            multipart_threshold: self.spec.multipart_threshold,
-        };
+        let facts = self.facts(source, reading.size);
         match facts.route() {
             Route::ServerSide => match self.copy_inside(row, known, reading).await {
                 Err(error)

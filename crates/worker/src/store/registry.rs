@@ -198,13 +198,7 @@ impl Registry {
     }
 
     /// The S3 store rooted at `root`, with the settings that belong to `object`.
-    fn s3(
-        &self,
-        opened: &mut Opened,
-        (root, object): (&Location, &Location),
-        meter: Meter,
-        bounds: Bounds,
-    ) -> Result<S3Store> {
+    fn s3(&self, opened: &mut Opened, (root, object): (&Location, &Location), meter: Meter, bounds: Bounds) -> Result<S3Store> {
         let settings = settings_for(&self.options.settings, object);
         let access = S3Access::resolve(&self.configs, settings)?;
         let connection = opened.connections.entry(access.key()).or_insert_with(|| access.connect()).clone();
@@ -273,9 +267,7 @@ impl Stores for Registry {
         match location.scheme() {
             Scheme::File | Scheme::Local => KeyRules { file_system: true, ..KeyRules::default() },
             Scheme::Memory => KeyRules { plain_paths: true, ..KeyRules::default() },
-            scheme => {
-                KeyRules { plain_paths: scheme != Scheme::S3, max_key_bytes: OBJECT_KEY_BYTES, ..KeyRules::default() }
-            }
+            scheme => KeyRules { plain_paths: scheme != Scheme::S3, max_key_bytes: OBJECT_KEY_BYTES, ..KeyRules::default() },
         }
     }
 }

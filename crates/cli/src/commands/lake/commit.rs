@@ -22,9 +22,9 @@ pub(super) async fn run(context: &Context, args: &LakeCommitArgs) -> Outcome {
     let report = report?;
     let mut out = output::stdout();
     if context.out.is_json() {
-        json::line(&mut out, &report)?
+        json::line(&mut out, &report)?;
     } else {
-        lake::committed(&mut out, &report)?
+        lake::committed(&mut out, &report)?;
     }
     out.flush()?;
     lake::told(context.out, report.state, report.error.as_ref())

@@ -19,9 +19,9 @@ pub(super) async fn run(context: &Context, args: &LakeInitArgs) -> Outcome {
     let report = engine::lake::init(&registry, &location, url.reference().unwrap_or(DEFAULT_BRANCH)).await?;
     let mut out = output::stdout();
     if context.out.is_json() {
-        json::line(&mut out, &report)?
+        json::line(&mut out, &report)?;
     } else {
-        lake::made(&mut out, &report)?
+        lake::made(&mut out, &report)?;
     }
     out.flush()?;
     Ok(ExitStatus::Success)

@@ -26,9 +26,9 @@ pub(super) async fn run(context: &Context, args: &LakeMergeArgs) -> Outcome {
     let report = engine::lake::merge(&context.registry(None).await?, &request).await?;
     let mut out = output::stdout();
     if context.out.is_json() {
-        json::line(&mut out, &report)?
+        json::line(&mut out, &report)?;
     } else {
-        lake::merged(&mut out, &report)?
+        lake::merged(&mut out, &report)?;
     }
     out.flush()?;
     lake::told(context.out, report.state, report.error.as_ref())

@@ -22,9 +22,9 @@ pub(super) async fn run(context: &Context, kind: RefKind, args: &LakeRefArgs) ->
     };
     let mut out = output::stdout();
     if context.out.is_json() {
-        json::line(&mut out, &report)?
+        json::line(&mut out, &report)?;
     } else {
-        lake::reference(&mut out, &report)?
+        lake::reference(&mut out, &report)?;
     }
     out.flush()?;
     Ok(ExitStatus::Success)

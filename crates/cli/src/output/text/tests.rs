@@ -13,7 +13,13 @@ fn shown(render: impl FnOnce(&mut Vec<u8>) -> io::Result<()>) -> String {
 }
 
 fn overview() -> PlanOverview {
-    let row = |action, key: &str, size, reason: &str| PlannedRow { action, round: 1, key: key.to_owned(), size, reason: reason.to_owned() };
+    let row = |action, key: &str, size, reason: &str| PlannedRow {
+        action,
+        round: 1,
+        key: key.to_owned(),
+        size,
+        reason: reason.to_owned(),
+    };
     let counts = |directory: &str, round, copied, deleted, retracted, bytes| DirectoryCounts {
         directory: directory.to_owned(),
         round,

@@ -62,7 +62,8 @@ fn read(
             FileType::Directory => folders.push(key),
             FileType::RegularFile => {
                 let size = u64::try_from(found_there.st_size).unwrap_or_default();
-                let listed = Listed { key, size, etag: None, modified: modified(found_there.st_mtime, found_there.st_mtime_nsec) };
+                let listed =
+                    Listed { key, size, etag: None, modified: modified(found_there.st_mtime, found_there.st_mtime_nsec) };
                 if found.blocking_send(Ok(listed)).is_err() {
                     return Ok(false);
                 }

@@ -126,7 +126,9 @@ impl Tree {
         match rustix::fs::open(&self.root, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()) {
             Ok(root) => Ok(Some(root)),
             Err(Errno::NOENT) => Ok(None),
-            Err(Errno::NOTDIR) => Err(StoreError::new(FailureKind::NoBucket, format!("{at} is not a folder: it or one above it is a file"))),
+            Err(Errno::NOTDIR) => {
+                Err(StoreError::new(FailureKind::NoBucket, format!("{at} is not a folder: it or one above it is a file")))
+            }
             Err(error) => Err(failure(error).context(format!("opening {at}"))),
         }
     }

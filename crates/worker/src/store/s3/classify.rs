@@ -100,8 +100,14 @@ fn service_kind(code: Option<&str>, status: u16) -> FailureKind {
         "NoSuchKey" | "NotFound" | "NoSuchVersion" => FailureKind::NotFound,
         "NoSuchUpload" | "InvalidPart" | "InvalidPartOrder" => FailureKind::NoUpload,
         "PreconditionFailed" => FailureKind::Precondition,
-        "SlowDown" | "SlowDownRead" | "SlowDownWrite" | "Throttling" | "ThrottlingException" | "TooManyRequests"
-        | "RequestLimitExceeded" | "BandwidthLimitExceeded" => FailureKind::Throttled,
+        "SlowDown"
+        | "SlowDownRead"
+        | "SlowDownWrite"
+        | "Throttling"
+        | "ThrottlingException"
+        | "TooManyRequests"
+        | "RequestLimitExceeded"
+        | "BandwidthLimitExceeded" => FailureKind::Throttled,
         "ConditionalRequestConflict" | "OperationAborted" => FailureKind::Transient,
         "InternalError" | "ServiceUnavailable" | "RequestTimeout" | "IncompleteBody" => FailureKind::Unavailable,
         "BadDigest" | "XAmzContentChecksumMismatch" | "XAmzContentSHA256Mismatch" => FailureKind::Mismatch,
@@ -111,10 +117,15 @@ fn service_kind(code: Option<&str>, status: u16) -> FailureKind {
         "PermanentRedirect" | "TemporaryRedirect" | "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException" => {
             FailureKind::Unreachable
         }
-        "AccessDenied" | "InvalidAccessKeyId" | "SignatureDoesNotMatch" | "ExpiredToken" | "TokenRefreshRequired"
-        | "ExpiredTokenException" | "RequestTimeTooSkewed" | "InvalidToken" | "AccountProblem" => {
-            FailureKind::Denied
-        }
+        "AccessDenied"
+        | "InvalidAccessKeyId"
+        | "SignatureDoesNotMatch"
+        | "ExpiredToken"
+        | "TokenRefreshRequired"
+        | "ExpiredTokenException"
+        | "RequestTimeTooSkewed"
+        | "InvalidToken"
+        | "AccountProblem" => FailureKind::Denied,
         _ => status_kind(status),
     }
 }

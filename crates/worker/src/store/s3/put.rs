@@ -15,8 +15,8 @@ use super::send::Call;
 use super::{S3Store, is_encrypted, no_etag, quoted, unquoted};
 use crate::retry::Repeat;
 use crate::store::{
-    Attributes, Body, Condition, Confirmation, Deletion, Expected, FailureKind, Put, SINGLE_DELETES, StoreError, StoreResult, Sums,
-    UploadOptions, etag_md5,
+    Attributes, Body, Condition, Confirmation, Deletion, Expected, FailureKind, Put, SINGLE_DELETES, StoreError, StoreResult,
+    Sums, UploadOptions, etag_md5,
 };
 
 /// Keys of one `DeleteObjects`.
@@ -139,10 +139,13 @@ impl S3Store {
         left = (0..deletions.len()).filter(|at| ends[*at].is_none()).collect();
         let one = |at: usize| async move {
             let Deletion { key, if_match } = &deletions[at];
-            (at, match if_match {
-                None => self.delete_one(key).await,
-                Some(etag) => self.delete_matching(key, etag).await,
-            })
+            (
+                at,
+                match if_match {
+                    None => self.delete_one(key).await,
+                    Some(etag) => self.delete_matching(key, etag).await,
+                },
+            )
         };
         let singles: Vec<_> = stream::iter(left).map(one).buffer_unordered(SINGLE_DELETES).collect().await;
         for (at, end) in singles {
@@ -191,7 +194,8 @@ impl S3Store {
                 ObjectIdentifier::builder().key(self.full(key)).set_e_tag(if_match.as_deref().map(quoted)).build()
             })
             .collect();
-        let broken = |error: aws_smithy_types::error::operation::BuildError| StoreError::new(FailureKind::Other, error.to_string());
+        let broken =
+            |error: aws_smithy_types::error::operation::BuildError| StoreError::new(FailureKind::Other, error.to_string());
         let delete = Delete::builder().set_objects(Some(objects.map_err(broken)?)).quiet(true).build().map_err(broken)?;
         let sent = self.client().delete_objects().bucket(self.bucket()).delete(delete).send().await;
         sent.map_err(|error| self.failed(&error))

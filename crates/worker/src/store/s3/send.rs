@@ -6,8 +6,8 @@ use std::time::{Duration, SystemTime};
 use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 
-use super::classify::{Remedy, classify, remedy};
 use super::S3Store;
+use super::classify::{Remedy, classify, remedy};
 use crate::retry::Repeat;
 use crate::store::{FailureKind, StoreError, StoreResult};
 
