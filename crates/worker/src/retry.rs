@@ -87,7 +87,9 @@ impl Retry {
             tried += 1;
             match attempt().await {
                 Ok(done) => {
-                    budget.iter().for_each(|budget| budget.0.run.give_back());
+                    if let Some(budget) = &budget {
+                        budget.0.run.give_back();
+                    }
                     return Ok(done);
                 }
                 Err(error) if !repeat.allows(error.kind) => return Err(error),
@@ -203,7 +205,6 @@ impl Budget {
         }
         granted
     }
-
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ pub(crate) enum Must {
 }
 
 /// A fault.
+#[derive(Clone, Copy)]
 pub(crate) struct Case {
     pub(crate) name: &'static str,
     pub(crate) operations: &'static [&'static str],

@@ -93,10 +93,10 @@ impl Ahead {
             let rest = self.deletes.split_off(self.deletes.len().min(DELETES));
             return Some(Work::Deletes(std::mem::replace(&mut self.deletes, rest)));
         }
-        if may_be_large || self.small.is_empty() {
-            if let Some(large) = self.large.pop() {
-                return Some(Work::One(large.row, true));
-            }
+        if (may_be_large || self.small.is_empty())
+            && let Some(large) = self.large.pop()
+        {
+            return Some(Work::One(large.row, true));
         }
         self.small.pop_front().map(|row| Work::One(row, false))
     }

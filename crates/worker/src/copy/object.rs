@@ -213,7 +213,7 @@ impl Copier {
     async fn read_found(&self, row: &Row, known: &Known<'_>, source: &Source, head: &Head) -> StoreResult<Done> {
         // An etag of parts says something unless the store makes etags of something else.
         let in_parts = head.etag.as_deref().is_some_and(|etag| etag.contains('-'));
-        let is_opaque = !head.etag_is_md5 && !(in_parts && source.store.capabilities().etag_is_md5);
+        let is_opaque = !(head.etag_is_md5 || in_parts && source.store.capabilities().etag_is_md5);
         let reading = Reading { source, pin: head.etag.as_deref(), is_opaque, size: head.size };
         let done = self.read(row, known, &reading).await.map_err(|error| match error.kind {
             FailureKind::Precondition => changed(&known.entry, source, head, &error),

@@ -154,7 +154,10 @@ fn spec_error(error: &serde_json::Error) -> String {
 
 /// Where the variables that settings name are looked up: the environment, or whatever a program puts in its place.
 #[derive(Clone)]
-pub struct Variables(Arc<dyn Fn(&str) -> Option<String> + Send + Sync>);
+pub struct Variables(Arc<Find>);
+
+/// Finds the value of a variable.
+type Find = dyn Fn(&str) -> Option<String> + Send + Sync;
 
 impl Variables {
     /// Looked up by `find`.

@@ -73,7 +73,7 @@ pub(crate) struct S3Access {
     /// `None` is anonymous.
     pub(crate) provider: Option<SharedCredentialsProvider>,
     /// Whose chain can be read again for other credentials: a profile, or the environment.
-    renewal: Option<Option<String>>,
+    renewal: Option<super::credentials::Chain>,
     pub(crate) access: Access,
 }
 

@@ -15,6 +15,9 @@ const RENEW_BEFORE: Duration = Duration::from_mins(5);
 /// What was fetched so shortly ago is not what an answer complains of that comes in now.
 const JUST_FETCHED: Duration = Duration::from_secs(2);
 
+/// Whose chain credentials come from: a profile's, or the environment's.
+pub(crate) type Chain = Option<String>;
+
 /// The credentials of one client. Clones share them.
 #[derive(Clone)]
 pub(crate) struct KeptCredentials(Arc<Inner>);
@@ -22,7 +25,7 @@ pub(crate) struct KeptCredentials(Arc<Inner>);
 struct Inner {
     provider: SharedCredentialsProvider,
     /// The profile to read again; `None` for credentials that never change.
-    source: Option<Option<String>>,
+    source: Option<Chain>,
     kept: Mutex<Kept>,
     /// Held by the one who fetches.
     fetching: tokio::sync::Mutex<()>,
@@ -46,7 +49,7 @@ impl fmt::Debug for KeptCredentials {
 
 impl KeptCredentials {
     /// Keeps what `provider` gives. `source` is the profile whose chain is read again after a refusal.
-    pub(crate) fn new(provider: SharedCredentialsProvider, source: Option<Option<String>>) -> Self {
+    pub(crate) fn new(provider: SharedCredentialsProvider, source: Option<Chain>) -> Self {
         let (kept, fetching) = (Mutex::default(), tokio::sync::Mutex::default());
         Self(Arc::new(Inner { provider, source, kept, fetching }))
     }
@@ -125,7 +128,7 @@ impl ProvideCredentials for KeptCredentials {
 mod tests {
     use super::*;
 
-    fn named(id: &str, source: Option<Option<String>>) -> KeptCredentials {
+    fn named(id: &str, source: Option<Chain>) -> KeptCredentials {
         KeptCredentials::new(SharedCredentialsProvider::new(Credentials::new(id, "secret", None, None, "test")), source)
     }
 

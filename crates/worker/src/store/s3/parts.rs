@@ -82,7 +82,8 @@ impl S3Store {
                 .body(body)
                 .send();
             let answer = async { sent.await.map_err(|error| self.failed(&error)) };
-            let answer = while_it_moves(answer, &progress, size, (self.bounds.stall, self.bounds.silence(size))).await?;
+            let answer =
+                Box::pin(while_it_moves(answer, &progress, size, (self.bounds.stall, self.bounds.silence(size)))).await?;
             self.meter.payload(size);
             let encrypted = is_encrypted(answer.server_side_encryption.as_ref(), answer.sse_customer_algorithm.as_ref());
             let etag = unquoted(&answer.e_tag.filter(|etag| !etag.is_empty()).ok_or_else(no_etag)?);

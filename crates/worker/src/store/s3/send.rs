@@ -65,7 +65,9 @@ impl S3Store {
         let failure = classify(error);
         let passes = match remedy(error) {
             None => false,
-            Some(Remedy::Credentials) => self.connection.credentials.as_ref().is_some_and(|kept| kept.refused()),
+            Some(Remedy::Credentials) => {
+                self.connection.credentials.as_ref().is_some_and(super::credentials::KeptCredentials::refused)
+            }
             Some(Remedy::Clock(date)) => {
                 self.connection.clock.set(date, SystemTime::now());
                 true

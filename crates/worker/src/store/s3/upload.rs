@@ -98,6 +98,7 @@ impl<'a> Upload<'a> {
         end
     }
 
+    #[expect(clippy::misnamed_getters, reason = "the key in the bucket is the full one")]
     pub(super) fn key(&self) -> &str {
         &self.full
     }
