@@ -15,7 +15,7 @@ use crate::location::Location;
 use crate::part::Part;
 
 /// Clusters that are read at a time, at most. Each holds one range of either side and a few batches.
-const CLUSTERS_AHEAD: usize = 8;
+const CLUSTERS_AHEAD: usize = 4;
 
 /// What the ranges that are read at a time should come to, in bytes.
 const BYTES_AHEAD: u64 = 40 << 20;
