@@ -96,8 +96,7 @@ async fn cell(stage: &Stage, way: &Way, operation: &str, case: &Case, object: &(
     let rule = stage.server(meets).fault(if always { rule } else { rule.nth(1) });
     let end = stage.run_one(&way.spec(stage), &row).await;
     let hits = stage.server(meets).hits(rule);
-    // An empty object is not copied in parts inside a store.
-    if hits == 0 && !(*size == "empty" && way.name == "inside in parts") {
+    if hits == 0 {
         return Some(format!("{key}: the fault was not met"));
     }
     let must = if always { case.always } else { case.once };
@@ -152,6 +151,10 @@ async fn every_cell_of(ways: &[&str]) {
                 for object in OBJECTS.iter() {
                     for always in [false, true] {
                         // Silence takes its time: once for each size is enough.
+                        // An empty object has no parts to copy; that way it goes in one request, which has cells of its own.
+                        if object.0 == "empty" && way.name == "inside in parts" {
+                            continue;
+                        }
                         if always && case.is_slow && object.0 != "4 KiB" {
                             continue;
                         }

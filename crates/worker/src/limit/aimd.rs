@@ -1,7 +1,7 @@
 //! How many requests an endpoint takes at once: a controller without I/O, driven by answers and a clock.
 //!
 //! The window grows while it is full: it doubles until more requests bring no more, then in steps that lead from nothing to
-//! the ceiling in [`CLIMB`]. It is looked at once a round, which is a window of answers and no shorter than any of them took.
+//! the ceiling in `CLIMB`. It is looked at once a round, which is a window of answers and no shorter than any of them took.
 //! It is halved when more than a quarter of a round's answers ask for fewer requests, and shrinks by a quarter when what is
 //! done a second falls to less than half in two rounds, counted in requests and in bytes: another mix of objects changes the
 //! one or the other. Failures alone are not punished; they are retried.

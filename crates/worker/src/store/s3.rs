@@ -1,7 +1,7 @@
 //! S3 through `aws-sdk-s3`: raw keys, copies across buckets with new metadata, conditional puts, uploads in parts.
 //!
 //! # Retries
-//! The SDK's own are off; every request goes through [`S3Store::send`], which has the time limit, the endpoint's window and
+//! The SDK's own are off; every request goes through `S3Store::send`, which has the time limit, the endpoint's window and
 //! the one retry loop.
 //!
 //! # Consistency
