@@ -3,6 +3,7 @@
 use std::io;
 
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{LevelFilter, filter_fn};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -20,7 +21,10 @@ const VARIABLES: [&str; 2] = ["MILLRACE_LOG", "RUST_LOG"];
 pub(crate) fn start(global: &GlobalArgs, screen: Screen) {
     let given = VARIABLES.iter().find_map(|name| std::env::var(name).ok().filter(|v| !v.is_empty()));
     let filter = EnvFilter::builder().parse_lossy(given.unwrap_or_else(|| directives(global)));
-    let registry = tracing_subscriber::registry().with(filter);
+    // Whatever is asked for, signed requests with their headers stay out.
+    let no_headers =
+        filter_fn(|meta| !(meta.target().starts_with("aws_") && LevelFilter::from_level(*meta.level()) == LevelFilter::TRACE));
+    let registry = tracing_subscriber::registry().with(filter).with(no_headers);
     let layer = tracing_subscriber::fmt::layer().with_writer(ScreenWriter(screen));
     let _ = match global.log_format {
         LogFormat::Text => registry.with(layer.with_ansi(false).with_target(false)).try_init(),
