@@ -4,7 +4,7 @@
 //! made absolute, because two spellings of one folder must be seen as one.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Component, Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -101,7 +101,7 @@ impl Location {
             return Err(Error::usage("an empty location").with_help("write a URL such as s3://bucket/prefix, or a folder"));
         }
         let absolute = std::path::absolute(PathBuf::from(text)).map_err(|e| Error::usage(format!("`{text}` is no path: {e}")))?;
-        let mut path = absolute.to_string_lossy().into_owned();
+        let mut path = without_dots(&absolute).to_string_lossy().into_owned();
         if text.ends_with('/') && !path.ends_with('/') {
             path.push('/');
         }
@@ -182,6 +182,22 @@ impl From<Location> for String {
     }
 }
 
+/// The folder that an absolute path with `..` leads to, as the operating system walks it: links before a `..` are followed.
+fn without_dots(path: &Path) -> PathBuf {
+    let mut walked = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::ParentDir => {
+                walked = walked.canonicalize().unwrap_or(walked);
+                walked.pop();
+            }
+            Component::CurDir => {}
+            other => walked.push(other),
+        }
+    }
+    walked
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -201,6 +217,18 @@ mod tests {
         assert_eq!(at.join("x").to_string(), "file:///srv/out/x");
         assert_eq!(Location::parse("file:///srv/out/").unwrap().prefix(), "srv/out/");
         assert!(Location::parse("out").unwrap().to_string().ends_with("/out"));
+    }
+
+    #[test]
+    fn dots_of_a_path_are_walked() {
+        let at = |text: &str| Location::parse(text).unwrap().to_string();
+        assert_eq!(at("/srv/./x/../out/"), "file:///srv/out/");
+        assert_eq!(at("file:///srv/gone/../../out"), "file:///out");
+        let (dir, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink(elsewhere.path(), &link).unwrap();
+        let parent = elsewhere.path().canonicalize().unwrap().parent().unwrap().join("x");
+        assert_eq!(at(&format!("{}/../x", link.display())), format!("file://{}", parent.display()));
     }
 
     #[test]

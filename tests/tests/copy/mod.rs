@@ -3,6 +3,7 @@
 //! [`Stage`] drives the copy operator in process: two servers and a folder. The bucket `src` and the bucket `near` are on one
 //! server, so that copies from the one to the other stay inside; the bucket `far` is on the other one, so that they do not.
 
+mod binary;
 mod clean;
 mod conformance;
 mod damage;

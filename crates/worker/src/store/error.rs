@@ -187,6 +187,9 @@ fn remedy(kind: FailureKind, location: &Location) -> Option<String> {
         (FailureKind::Unreachable | FailureKind::TimedOut, Scheme::S3) => format!(
             "check AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL and AWS_REGION, or endpoint and region of the [[store]] table of s3://{bucket}"
         ),
+        (FailureKind::Unavailable | FailureKind::Throttled | FailureKind::Transient, Scheme::S3) => format!(
+            "run the same command again when the store works; if it never does, check that the endpoint of s3://{bucket} is that of an S3 server"
+        ),
         (FailureKind::Unreachable | FailureKind::TimedOut, _) => format!("check that {location} can be reached from here"),
         (FailureKind::Full, _) => format!("make room at {location}, then run the same command again"),
         _ => return None,

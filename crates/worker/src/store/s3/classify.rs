@@ -19,6 +19,12 @@ where
         SdkError::ServiceError(answer) => {
             let status = answer.raw().status().as_u16();
             let meta = answer.err().meta();
+            // Every S3 names an error that has a text; answers to HEAD have none.
+            let has_text = answer.raw().body().bytes().is_some_and(|text| !text.is_empty());
+            if meta.code().is_none() && has_text && (400..500).contains(&status) && status != 429 {
+                let message = format!("what answers there is no S3 (status {status}, and no S3 error)");
+                return StoreError::new(FailureKind::Unreachable, message);
+            }
             let kind = service_kind(meta.code(), status);
             let retry_after = answer.raw().headers().get("retry-after").and_then(|text| text.trim().parse().ok());
             StoreError {
