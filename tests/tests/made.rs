@@ -41,14 +41,23 @@ pub(crate) fn objects(pairs: &[(&str, &str)]) -> Objects {
 impl MadeLake {
     /// A lake with one commit after the other on `main`, each under its label; about so many entries a range.
     pub(crate) fn new(entries_a_range: u64, commits: &[(&str, &Objects)]) -> Self {
+        Self::made(entries_a_range, None, commits)
+    }
+
+    /// The same of imported objects: each lies at `base` and the MD5 of its bytes.
+    pub(crate) fn imported(base: &str, commits: &[(&str, &Objects)]) -> Self {
+        Self::made(1000, Some(base), commits)
+    }
+
+    fn made(entries_a_range: u64, base: Option<&str>, commits: &[(&str, &Objects)]) -> Self {
         let folder = TempDir::with_prefix("millrace-made-").unwrap();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        runtime.block_on(write(folder.path(), entries_a_range, commits));
+        runtime.block_on(write(folder.path(), entries_a_range, base, commits));
         Self { lake: Lake::open(folder.path()), _folder: folder }
     }
 }
 
-async fn write(folder: &Path, entries_a_range: u64, commits: &[(&str, &Objects)]) {
+async fn write(folder: &Path, entries_a_range: u64, base: Option<&str>, commits: &[(&str, &Objects)]) {
     let namespace = folder.join("namespace");
     for inner in [&namespace.join("data"), &folder.join("expected")] {
         fs::create_dir_all(inner).unwrap();
@@ -62,7 +71,7 @@ async fn write(folder: &Path, entries_a_range: u64, commits: &[(&str, &Objects)]
         let mut writer = MetarangeWriter::new(Arc::clone(&sink), options);
         let mut listing = Vec::new();
         for (key, body) in *objects {
-            let entry = store_body(&namespace, body);
+            let entry = store_body(&namespace, base, body);
             let mut data = Vec::new();
             let identity = encode::entry_record(&entry, &mut data);
             writer.add(key.as_bytes(), &identity, &data).await.unwrap();
@@ -84,17 +93,19 @@ async fn write(folder: &Path, entries_a_range: u64, commits: &[(&str, &Objects)]
 }
 
 /// Equal bytes are stored once, and are equal entries.
-fn store_body(namespace: &Path, body: &[u8]) -> Entry {
+fn store_body(namespace: &Path, base: Option<&str>, body: &[u8]) -> Entry {
     let etag = md5_hex(body);
-    let address = format!("data/made/{etag}");
-    fs::create_dir_all(namespace.join("data/made")).unwrap();
-    fs::write(namespace.join(&address), body).unwrap();
+    let address = format!("{}{etag}", base.unwrap_or("data/made/"));
+    if base.is_none() {
+        fs::create_dir_all(namespace.join("data/made")).unwrap();
+        fs::write(namespace.join(&address), body).unwrap();
+    }
     Entry {
         address,
         last_modified: Some(Timestamp { seconds: WRITTEN, nanos: 0 }),
         size: i64::try_from(body.len()).unwrap(),
         e_tag: etag,
-        address_type: AddressType::Relative.into(),
+        address_type: if base.is_some() { AddressType::Full } else { AddressType::Relative }.into(),
         content_type: "text/plain".to_owned(),
         ..Entry::default()
     }

@@ -4,6 +4,7 @@
 mod bad_input;
 mod bed;
 mod copy;
+mod cross;
 mod export;
 mod lake;
 mod look;

@@ -36,6 +36,10 @@ impl Destination {
     pub fn open(registry: &Arc<Registry>, location: &Location) -> Result<Self> {
         let location = location.as_folder();
         let control = registry.open(&location, RequestClass::Control)?;
+        if control.capabilities().read_only {
+            let message = format!("{location} is no destination: nothing can be written to a web server");
+            return Err(Error::usage(message).with_help("name a bucket or a folder"));
+        }
         Ok(Self { location, registry: Arc::clone(registry), control })
     }
 

@@ -49,6 +49,8 @@ pub(crate) struct Executed {
     pub failures: Vec<Failure>,
     /// Failed rows whose failure is not theirs: any other row would have met it at that store as well.
     pub of_the_store: u64,
+    /// Failed rows whose bucket is not there: whatever was done before, nothing more can be.
+    pub of_the_bucket: u64,
     /// All rows are done.
     pub complete: bool,
 }
@@ -57,13 +59,18 @@ impl Executed {
     /// Why nothing could be done in the round that failed, where that is so: no single object is to blame then.
     pub(crate) fn out_of_reach(&self, destination: &Location) -> Option<Error> {
         let round = self.rounds.iter().find(|round| round.failed > 0)?;
-        if round.copied + round.deleted > 0 || round.failed > self.of_the_store {
+        let is_bucket_gone = round.failed == self.of_the_bucket;
+        if !is_bucket_gone && (round.copied + round.deleted > 0 || round.failed > self.of_the_store) {
             return None;
         }
         let first = self.failures.first()?;
         let source = first.source.as_deref().and_then(|address| Location::parse(address).ok());
         let source = source.map(|at| format!(" and {}", Location::new(at.scheme(), at.bucket(), ""))).unwrap_or_default();
-        let error = Error::unreachable(format!("nothing could be done in the round `{}`: {}", round.name, first.error));
+        let done = if is_bucket_gone { "nothing more" } else { "nothing" };
+        let error = Error::unreachable(format!("{done} could be done in the round `{}`: {}", round.name, first.error));
+        if is_bucket_gone {
+            return Some(error.with_help(format!("a bucket is not there any more: look for those of {destination}{source}")));
+        }
         Some(error.with_help(format!("check the credentials and the settings for {destination}{source}")))
     }
 }
@@ -165,8 +172,9 @@ fn count(batch: &RecordBatch, now: &mut RoundProgress, executed: &mut Executed) 
         }
         now.failed += 1;
         report.failed += 1;
-        let of_the_store = kind.is_valid(i) && FailureKind::parse(kind.value(i)).is_some_and(FailureKind::is_of_the_store);
-        executed.of_the_store += u64::from(of_the_store);
+        let kind = kind.is_valid(i).then(|| FailureKind::parse(kind.value(i))).flatten();
+        executed.of_the_store += u64::from(kind.is_some_and(FailureKind::is_of_the_store));
+        executed.of_the_bucket += u64::from(kind == Some(FailureKind::NoBucket));
         if executed.failures.len() < crate::marker::MAX_LOGGED_FAILURES {
             executed.failures.push(Failure {
                 key: key.value(i).to_owned(),

@@ -5,6 +5,7 @@
 mod reads;
 mod writes;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -30,25 +31,36 @@ use ensure;
 /// Runs every check below `prefix` of the store (empty, or with a slash at its end).
 ///
 /// # Errors
-/// The first thing that is wrong, with the name of the check.
+/// A thing that is wrong, with the name of the check.
 pub async fn run(store: &Arc<dyn Store>, prefix: &str) -> Result<(), Failure> {
-    let store = store.as_ref();
-    let at = |name: &str| format!("{prefix}{name}/");
-    named("keys", Box::pin(reads::keys(store, &at("keys"))).await)?;
-    named("missing objects", Box::pin(reads::missing(store, &at("missing"))).await)?;
-    named("listing", Box::pin(reads::listing(store, &at("listing"))).await)?;
-    named("pins and ranges", Box::pin(reads::pins(store, &at("pins"))).await)?;
-    named("attributes", Box::pin(writes::attributes(store, &at("attributes"))).await)?;
-    named("conditions", Box::pin(writes::conditions(store, &at("conditions"))).await)?;
-    named("races", Box::pin(writes::races(store, &at("races"))).await)?;
-    named("checksums", Box::pin(writes::checksums(store, &at("checksums"))).await)?;
-    named("uploads", Box::pin(writes::uploads(store, &at("uploads"))).await)?;
-    named("copies", Box::pin(writes::copies(store, &at("copies"))).await)?;
-    named("sync", done(store.sync().await, "sync"))
+    match failures(store, prefix).await.pop_first() {
+        Some((check, failure)) => Err(format!("{check}: {failure}")),
+        None => Ok(()),
+    }
 }
 
-fn named(check: &str, end: Check) -> Check {
-    end.map_err(|failure| format!("{check}: {failure}"))
+/// Runs every check below `prefix`, and gives what is wrong by the name of the check.
+pub async fn failures(store: &Arc<dyn Store>, prefix: &str) -> BTreeMap<&'static str, Failure> {
+    let store = store.as_ref();
+    let at = |name: &str| format!("{prefix}{name}/");
+    let mut failures = BTreeMap::new();
+    let mut named = |check, end: Check| {
+        if let Err(failure) = end {
+            failures.insert(check, failure);
+        }
+    };
+    named("keys", Box::pin(reads::keys(store, &at("keys"))).await);
+    named("missing objects", Box::pin(reads::missing(store, &at("missing"))).await);
+    named("listing", Box::pin(reads::listing(store, &at("listing"))).await);
+    named("pins and ranges", Box::pin(reads::pins(store, &at("pins"))).await);
+    named("attributes", Box::pin(writes::attributes(store, &at("attributes"))).await);
+    named("conditions", Box::pin(writes::conditions(store, &at("conditions"))).await);
+    named("races", Box::pin(writes::races(store, &at("races"))).await);
+    named("checksums", Box::pin(writes::checksums(store, &at("checksums"))).await);
+    named("uploads", Box::pin(writes::uploads(store, &at("uploads"))).await);
+    named("copies", Box::pin(writes::copies(store, &at("copies"))).await);
+    named("sync", done(store.sync().await, "sync"));
+    failures
 }
 
 /// The value of a request that must succeed.

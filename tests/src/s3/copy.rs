@@ -12,8 +12,9 @@ use super::{
     body::Body,
     call::Call,
     condition::{check_source, check_write, of_header},
+    fault::Fault,
     object::Object,
-    objects::{encryption, stored_encoding},
+    objects::{asked_encryption, encryption, stored_encoding},
     state::{Shared, State},
 };
 
@@ -53,7 +54,12 @@ pub(crate) async fn copy(shared: &Shared, req: S3Request<CopyObjectInput>) -> S3
     let current = state.bucket(&input.bucket)?.get(&input.key);
     check_write(if_match.as_ref(), if_none_match.as_ref(), current.map(Arc::as_ref))?;
 
-    let object = state.insert(&call, &input.bucket, &input.key, copied(&source, &input, replaces));
+    let mut object = copied(&source, &input, replaces);
+    if call.fault() == Some(&Fault::FlipUnnoticed) {
+        object.body = object.body.with_a_flipped_bit();
+        object.etag = object.body.etag();
+    }
+    let object = state.insert(&call, &input.bucket, &input.key, object);
     state.record(&call, true, Some(&object.etag));
     drop(state);
     Ok(S3Response::new(CopyObjectOutput {
@@ -69,6 +75,8 @@ pub(crate) async fn copy(shared: &Shared, req: S3Request<CopyObjectInput>) -> S3
 
 fn copied(source: &Object, input: &CopyObjectInput, replaces: bool) -> Object {
     let mut object = Object {
+        acl: input.acl.as_ref().map(|acl| acl.as_str().to_owned()),
+        sse: asked_encryption(input.server_side_encryption.as_ref(), input.ssekms_key_id.as_ref()),
         storage_class: input.storage_class.as_ref().map(|class| class.as_str().to_owned()),
         kms: false,
         part_size: None,

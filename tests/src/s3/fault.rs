@@ -52,6 +52,8 @@ pub enum Fault {
     FlipAnswer,
     /// A bit of the body is wrong when it arrives; the store refuses it where a checksum was sent.
     FlipArrival,
+    /// A bit is wrong of what arrives, or is copied, and the store does not notice: its etag is that of the wrong bytes.
+    FlipUnnoticed,
     /// A bit of the body is wrong at rest, and the answer is as if it were right.
     FlipAtRest,
     /// The answer names another etag than that of the object.

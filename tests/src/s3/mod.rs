@@ -233,6 +233,11 @@ impl S3Server {
         self.shared.lock().buckets.0.entry(name.to_owned()).or_default();
     }
 
+    /// Removes a bucket with all that it holds.
+    pub fn remove_bucket(&self, name: &str) {
+        self.shared.lock().buckets.0.remove(name);
+    }
+
     /// Puts an object, and its bucket; its etag.
     pub fn put(
         &self,

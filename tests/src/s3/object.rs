@@ -32,6 +32,10 @@ pub struct Object {
     pub content_language: Option<String>,
     /// The storage class, where one was asked for.
     pub storage_class: Option<String>,
+    /// The canned access control list that was asked for.
+    pub acl: Option<String>,
+    /// The encryption that was asked for, and its key: `aws:kms` or `aws:kms KEY`.
+    pub sse: Option<String>,
     /// Tags as in the header `x-amz-tagging`.
     pub tagging: Option<String>,
     /// Encrypted with a key of KMS: the etag says nothing about the bytes, and answers carry the header that tells so.
@@ -59,6 +63,8 @@ impl Object {
             content_disposition: None,
             content_language: None,
             storage_class: None,
+            acl: None,
+            sse: None,
             tagging: None,
             kms: false,
             part_size: None,

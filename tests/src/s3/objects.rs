@@ -35,7 +35,7 @@ pub(crate) async fn receive(call: &Call, body: Option<StreamingBlob>) -> S3Resul
         }
     }
     call.note(|op| op.received = bytes.len() as u64);
-    if call.fault() == Some(&Fault::FlipArrival) {
+    if matches!(call.fault(), Some(Fault::FlipArrival | Fault::FlipUnnoticed)) {
         return Ok(Body::from(bytes).with_a_flipped_bit().to_bytes());
     }
     Ok(bytes.into())
@@ -46,7 +46,10 @@ pub(crate) async fn put(shared: &Shared, req: S3Request<PutObjectInput>) -> S3Re
     let mut input = req.input;
     let bytes = receive(&call, input.body.take()).await?;
     shared.before(&call).await?;
-    let checksums = checksum::verify(&req.headers, req.trailing_headers.as_ref(), &bytes)?;
+    let checksums = match call.fault() {
+        Some(Fault::FlipUnnoticed) => BTreeMap::new(),
+        _ => checksum::verify(&req.headers, req.trailing_headers.as_ref(), &bytes)?,
+    };
     let mut object = new_object(bytes, &input);
     object.checksums.clone_from(&checksums);
     if call.fault() == Some(&Fault::FlipAtRest) {
@@ -74,7 +77,15 @@ fn new_object(bytes: Bytes, input: &PutObjectInput) -> Object {
     object.content_language.clone_from(&input.content_language);
     object.storage_class = input.storage_class.as_ref().map(|class| class.as_str().to_owned());
     object.tagging.clone_from(&input.tagging);
+    object.acl = input.acl.as_ref().map(|acl| acl.as_str().to_owned());
+    object.sse = asked_encryption(input.server_side_encryption.as_ref(), input.ssekms_key_id.as_ref());
     object
+}
+
+/// The encryption that a request asks for.
+pub(crate) fn asked_encryption(sse: Option<&ServerSideEncryption>, key: Option<&String>) -> Option<String> {
+    let sse = sse?.as_str();
+    Some(key.map_or_else(|| sse.to_owned(), |key| format!("{sse} {key}")))
 }
 
 /// The content encoding without `aws-chunked`, which belongs to the request.

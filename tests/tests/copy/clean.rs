@@ -2,10 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use millrace_tests::s3::{Body, Log, Object};
+use millrace_tests::{
+    lakes::Lake,
+    run::Millrace,
+    s3::{Body, Log, Object, S3Server},
+};
 use worker::CopySpec;
 
-use super::{PlanRow, Place, Stage, pattern};
+use super::{Place, PlanRow, Stage, pattern};
+use crate::made::{MadeLake, Objects};
 
 const MANY: usize = 2000;
 
@@ -90,4 +95,43 @@ async fn ten_thousand_parts_are_always_enough() {
     assert!(stage.run_one(&spec, &row).await.ok);
     assert_eq!(stage.there.log().of("UploadPart").len(), 10_000);
     assert_eq!(stage.bytes(Place::Far, "k").unwrap(), pattern(30_000, 1));
+}
+
+/// Copies, changes and deletes through the binary, from bucket to bucket: what each asks of the stores.
+#[test]
+fn an_export_asks_once_for_what_changed_and_for_nothing_else() {
+    let some = |from: usize, to: usize, word: &str| -> Objects {
+        (from..to).map(|at| (format!("data/{at:05}"), format!("{word} {at} ").repeat(200).into_bytes())).collect()
+    };
+    let first = some(0, 2500, "first");
+    // 1,000 of them are gone, 5 are others, 1,495 stay.
+    let mut second = some(1000, 2500, "first");
+    second.extend(some(1000, 1005, "second"));
+    let lake = MadeLake::new(500, &[("first", &first), ("second", &second)]);
+    let server = S3Server::with_buckets(&["dest"]);
+    Lake::load(&lake, &server);
+    let mut export = |label: &str, copied: usize, deleted: usize| {
+        server.clear_log();
+        let source = format!("lake+s3://lake/{}?ref={}", lake.name, lake.commit(label).id);
+        let words = ["export", &source, "s3://dest/out", "--output", "json", "--force"];
+        let outcome = Millrace::new().s3(&server).args(words).run().expect_code(0);
+        let (log, report) = (server.log(), outcome.json());
+        assert_eq!((&report["copied"], &report["deleted"]), (&copied.into(), &deleted.into()), "{outcome}");
+        assert_eq!(log.of("CopyObject").len(), copied);
+        let batches = log.of("DeleteObjects").for_prefix("dest", "out/data/").len();
+        assert_eq!(batches, deleted.div_ceil(1000));
+        let data = log.filter(|op| op.touches("dest", "out/data/") || op.touches("lake", &format!("{}/data/", lake.name)));
+        assert_eq!(data.len(), copied + batches, "{data}");
+        assert!(!log.iter().any(|op| op.bucket == "lake" && (op.operation.starts_with("List") || op.operation.starts_with("Head"))));
+        assert_eq!(report["requests"]["data"], copied + batches, "{outcome}");
+        // No payload of an object passes through the client: what does is Millrace's own, and the lake's metadata.
+        let copies = data.of("CopyObject").payload();
+        assert!(copies.0 == 0 && copies.1 <= 400 * copied as u64, "{copies:?} bytes for answers of less than 400 each");
+        let control = report["requests"]["control"].as_u64().unwrap();
+        let seconds = report["elapsed_ms"].as_u64().unwrap() / 1000 + 1;
+        assert!(control <= 30 + 2 * seconds + 2 * 4, "{control} control requests");
+    };
+    export("first", 2500, 0);
+    export("second", 5, 1000);
+    export("second", 0, 0);
 }

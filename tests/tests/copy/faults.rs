@@ -54,7 +54,7 @@ const fn at_once(case: Case, kind: &'static str) -> Case {
     Case { once: Must::Fail(kind), ..case }
 }
 
-pub(crate) const FAULTS: [Case; 36] = [
+pub(crate) const FAULTS: [Case; 37] = [
     case("500", ALL, |_| Fault::error(500, "InternalError"), "unavailable"),
     case("503", ALL, |_| Fault::error(503, "ServiceUnavailable"), "unavailable"),
     case("slow down", ALL, |_| Fault::slow_down(), "throttled"),
@@ -92,6 +92,10 @@ pub(crate) const FAULTS: [Case; 36] = [
     case("wrong etag", &["PutObject", "UploadPart", "CompleteMultipartUpload"], |_| Fault::WrongEtag, "mismatch"),
     case("wrong etag of a source", GET, |_| Fault::WrongEtag, "mismatch"),
     harmless(case("bit flipped on arrival", SENT, |_| Fault::FlipArrival, ""), Must::FailOrBeRight("mismatch")),
+    harmless(
+        case("bit flipped and not noticed", &["PutObject", "UploadPart", "CopyObject"], |_| Fault::FlipUnnoticed, ""),
+        Must::FailOrBeRight("mismatch"),
+    ),
     harmless(case("bit flipped on the way here", GET, |_| Fault::FlipAnswer, ""), Must::FailOrBeRight("mismatch")),
     harmless(case("cut at the start", GET, |_| Fault::Truncate { after: 0 }, ""), Must::FailOrBeRight("unavailable")),
     harmless(case("cut in the middle", GET, |size| Fault::Truncate { after: size / 2 }, ""), Must::FailOrBeRight("unavailable")),

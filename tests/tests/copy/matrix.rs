@@ -94,7 +94,12 @@ async fn cell(stage: &Stage, way: &Way, operation: &str, case: &Case, object: &(
     let target = Target::on(operation).bucket(bucket(meets)).key(&key);
     let rule = Rule::new(target, (case.fault)(object.body.len()));
     let rule = stage.server(meets).fault(if always { rule } else { rule.nth(1) });
-    let end = stage.run_one(&way.spec(stage), &row).await;
+    let mut spec = way.spec(stage);
+    if !case.is_slow {
+        // A busy machine is no silent store.
+        (spec.stall_ms, spec.request_timeout_ms, spec.complete_ms) = (15_000, 30_000, 30_000);
+    }
+    let end = stage.run_one(&spec, &row).await;
     let hits = stage.server(meets).hits(rule);
     if hits == 0 {
         return Some(format!("{key}: the fault was not met"));

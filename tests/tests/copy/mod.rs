@@ -8,9 +8,13 @@ mod clean;
 mod conformance;
 mod damage;
 mod deletes;
+mod disk;
 mod faults;
+mod http;
 mod matrix;
+mod midway;
 mod pace;
+mod said;
 mod sources;
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
@@ -153,18 +157,23 @@ impl Stage {
 
     /// Does the rows and gives their ends by key.
     pub(crate) async fn run(&self, spec: &CopySpec, rows: &[PlanRow]) -> BTreeMap<String, End> {
-        let input = MemorySourceConfig::try_new_exec(&[vec![batch(rows)]], Arc::clone(&ROW_SCHEMA), None).unwrap();
-        let exec = CopyExec::new(input, spec.clone(), Arc::clone(&self.registry), CancellationToken::new());
-        let batches = collect(Arc::new(exec), Arc::default()).await.unwrap();
-        let ends: BTreeMap<String, End> = batches.iter().flat_map(ends).collect();
-        assert_eq!(ends.len(), rows.len(), "each row has one outcome");
-        ends
+        run_rows(&self.registry, spec, rows).await
     }
 
     /// Does one row.
     pub(crate) async fn run_one(&self, spec: &CopySpec, row: &PlanRow) -> End {
         self.run(spec, std::slice::from_ref(row)).await.remove(&row.key).unwrap()
     }
+}
+
+/// Does the rows and gives their ends by key.
+pub(crate) async fn run_rows(registry: &Arc<Registry>, spec: &CopySpec, rows: &[PlanRow]) -> BTreeMap<String, End> {
+    let input = MemorySourceConfig::try_new_exec(&[vec![batch(rows)]], Arc::clone(&ROW_SCHEMA), None).unwrap();
+    let exec = CopyExec::new(input, spec.clone(), Arc::clone(registry), CancellationToken::new());
+    let batches = collect(Arc::new(exec), Arc::default()).await.unwrap();
+    let ends: BTreeMap<String, End> = batches.iter().flat_map(ends).collect();
+    assert_eq!(ends.len(), rows.len(), "each row has one outcome");
+    ends
 }
 
 pub(crate) fn bucket(place: Place) -> &'static str {

@@ -29,26 +29,26 @@ async fn a_stalled_connection_is_noticed_and_slows_nobody() {
     let stage = Stage::new().await;
     let rows = small(&stage, 500);
     stage.here.fault(Rule::new(Target::on("CopyObject").key("data/00010"), Fault::Stall { applied: false }).nth(1));
-    let (begun, spec) = (Instant::now(), CopySpec { stall_ms: 3000, ..stage.spec(Place::Near) });
+    let spec = CopySpec { stall_ms: 3000, ..stage.spec(Place::Near) };
     let ends = stage.run(&spec, &rows).await;
-    let took = begun.elapsed();
     assert!(ends.values().all(|end| end.ok));
-    assert!((Duration::from_secs(3)..Duration::from_secs(8)).contains(&took), "{took:?}");
     let log = stage.here.log();
-    let others = log.iter().filter(|op| op.key != "data/00010").filter_map(|op| op.ended).max().unwrap();
-    assert!(others - begun < Duration::from_secs(3), "{:?}", others - begun);
+    let again = log.iter().filter(|op| op.key == "data/00010").map(|op| op.started).max().unwrap();
+    assert_eq!(log.iter().filter(|op| op.key == "data/00010").count(), 2);
+    let before = log.iter().filter(|op| op.key != "data/00010" && op.ended.is_some_and(|ended| ended < again)).count();
+    assert!(before > 450, "only {before} others were done when the stall was noticed");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_request_in_five_may_fail() {
     for fault in [Fault::error(503, "ServiceUnavailable"), Fault::slow_down(), Fault::error_in_200("InternalError")] {
         let stage = Stage::new().await;
-        let rows = small(&stage, 2000);
+        let rows = small(&stage, 600);
         let rule = stage.here.fault(Rule::new(Target::on("CopyObject"), fault.clone()).chance(200, 7));
         let ends = stage.run(&CopySpec::new(stage.location(Place::Near)), &rows).await;
         let failed: Vec<_> = ends.values().filter(|end| !end.ok).collect();
         assert!(failed.is_empty(), "{fault:?}: {failed:?}");
-        assert!(stage.here.hits(rule) > 300);
+        assert!(stage.here.hits(rule) > 90);
     }
 }
 

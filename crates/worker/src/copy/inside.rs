@@ -19,7 +19,8 @@ impl Copier {
         let if_match = reading.pin.map(str::to_owned);
         let from = SourceObject { location: source.object(), if_match, size: reading.size };
         // An MD5 is compared with the answer's etag; where there is none, a checksum is kept.
-        let options = CopyOptions { replace, checksum: expected.md5.is_none(), parts: expected.parts.clone() };
+        let (tags, checksum) = (self.keeps_tags(source), expected.md5.is_none());
+        let options = CopyOptions { replace, tags, checksum, parts: expected.parts.clone() };
         let put = self.destination.copy_from(&from, row.key(), &options).await?;
         if let Some(etag) = put.etag.as_deref().filter(|_| put.etag_is_md5)
             && expected.md5.is_some_and(|md5| etag_md5(etag) != Some(md5))

@@ -239,6 +239,10 @@ impl Copier {
         }
     }
 
+    pub(super) fn keeps_tags(&self, source: &Source) -> bool {
+        self.destination.capabilities().keep_tags || source.store.capabilities().keep_tags
+    }
+
     pub(super) fn keeps_headers(&self, source: &Source) -> bool {
         self.destination.capabilities().keep_headers || source.store.capabilities().keep_headers
     }

@@ -36,11 +36,14 @@ impl Copier {
         let get = source.store.get(&source.key, &asked).await?;
         expect_size(known, reading, &get)?;
         let expect = expected_of(known, reading, &get);
-        let attributes = match row.attributes() {
+        let mut attributes = match row.attributes() {
             Some(said) if self.keeps_headers(source) => Attributes { headers: get.attributes.headers.clone(), ..said },
             Some(said) => said,
             None => get.attributes.clone(),
         };
+        if self.keeps_tags(source) {
+            attributes.tags = source.store.tags(&source.key).await?;
+        }
         let options = UploadOptions {
             attributes,
             expect: expect.clone(),

@@ -123,7 +123,7 @@ impl Store for FileStore {
     async fn get(&self, key: &str, options: &GetOptions) -> StoreResult<Get> {
         let Some(mut file) = self.open(key).await? else { return Err(missing(key)) };
         let (pin, range) = (options.if_match.clone(), options.range.clone());
-        let (file, size, etag, length) = blocking(move || {
+        let (opened, size, etag, length) = blocking(move || {
             let stat = file.metadata().map_err(|error| io_failure(&error))?;
             if let Some(pin) = pin
                 && !etag_holds(&file, &pin)?
@@ -132,15 +132,21 @@ impl Store for FileStore {
             }
             let range = range.unwrap_or(0..stat.len());
             file.seek(SeekFrom::Start(range.start)).map_err(|error| io_failure(&error))?;
-            Ok((file, stat.len(), stat_etag(&stat), range.end.saturating_sub(range.start)))
+            let length = range.end.saturating_sub(range.start);
+            let opened = if length <= CHUNK as u64 { Opened::Whole(read_up_to(&file, length)?) } else { Opened::Open(file) };
+            Ok((opened, stat.len(), stat_etag(&stat), length))
         })
         .await?;
         let meter = self.meter.clone();
-        let body = ReaderStream::with_capacity(tokio::fs::File::from_std(file).take(length), CHUNK)
-            .map_err(|error| io_failure(&error))
-            .inspect_ok(move |chunk| meter.payload(chunk.len() as u64));
+        let body = match opened {
+            Opened::Whole(bytes) => stream::iter((!bytes.is_empty()).then_some(Ok(bytes))).boxed(),
+            Opened::Open(file) => ReaderStream::with_capacity(tokio::fs::File::from_std(file).take(length), CHUNK)
+                .map_err(|error| io_failure(&error))
+                .boxed(),
+        };
+        let body = body.inspect_ok(move |chunk: &Bytes| meter.payload(chunk.len() as u64)).boxed();
         let (etag, attributes) = (Some(etag), Attributes::default());
-        Ok(Get { etag, etag_is_md5: false, etag_is_opaque: true, crc64: None, size, attributes, body: body.boxed() })
+        Ok(Get { etag, etag_is_md5: false, etag_is_opaque: true, crc64: None, size, attributes, body })
     }
 
     async fn head(&self, key: &str) -> StoreResult<Option<Head>> {
@@ -226,6 +232,18 @@ impl Store for FileStore {
         let etag = hex::encode(md5_of(&bytes));
         Ok(Some((bytes.into(), etag)))
     }
+}
+
+/// What was opened for reading: small files are read where they are opened, so that none waits with a buffer of its own.
+enum Opened {
+    Whole(Bytes),
+    Open(File),
+}
+
+fn read_up_to(file: &File, length: u64) -> StoreResult<Bytes> {
+    let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or_default());
+    file.take(length).read_to_end(&mut bytes).map_err(|error| io_failure(&error))?;
+    Ok(bytes.into())
 }
 
 /// Runs file work where it may block.

@@ -325,6 +325,7 @@ fn received(said: &object_store::Attributes) -> Attributes {
     Attributes {
         content_type: text(Attribute::ContentType),
         metadata,
+        tags: None,
         headers: super::Headers {
             cache_control: text(Attribute::CacheControl),
             content_disposition: text(Attribute::ContentDisposition),

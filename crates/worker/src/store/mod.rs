@@ -71,6 +71,8 @@ pub struct Capabilities {
     pub pins_by_entry_etag: bool,
     /// Cache-Control and its kin are carried over from the source.
     pub keep_headers: bool,
+    /// Tags are carried over from the source.
+    pub keep_tags: bool,
     /// An upload holds parts in memory; else it passes through.
     pub buffers_uploads: bool,
     /// Nothing can be written.
@@ -108,6 +110,8 @@ pub struct Attributes {
     pub metadata: UserMetadata,
     /// The other headers.
     pub headers: Headers,
+    /// Tags, encoded as a query; read on request only.
+    pub tags: Option<String>,
 }
 
 impl Attributes {
@@ -226,6 +230,8 @@ impl Default for UploadOptions {
 pub struct CopyOptions {
     /// `None` keeps the source's content type, metadata and headers; else they are replaced by these.
     pub replace: Option<Attributes>,
+    /// The source's tags are kept; else there are none.
+    pub tags: bool,
     /// The store is asked to compute a checksum of the whole.
     pub checksum: bool,
     /// The sum of parts that the source's etag holds: a copy in parts of the same size must get it as well.
@@ -322,6 +328,11 @@ pub trait Store: Send + Sync + Debug {
 
     /// The size of the parts that the object with that etag was uploaded in, where the store can tell.
     async fn part_size(&self, _key: &str, _etag: &str) -> StoreResult<Option<u64>> {
+        Ok(None)
+    }
+
+    /// The tags of an object, encoded as a query; `None` where there are none.
+    async fn tags(&self, _key: &str) -> StoreResult<Option<String>> {
         Ok(None)
     }
 

@@ -27,7 +27,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use aws_sdk_s3::Client;
-use aws_sdk_s3::types::{ServerSideEncryption, StorageClass};
+use aws_sdk_s3::types::{ObjectCannedAcl, ServerSideEncryption, StorageClass};
 use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
@@ -51,6 +51,8 @@ const MOST_PARTS: u64 = 10_000;
 #[derive(Debug, Clone)]
 pub(crate) struct S3Options {
     pub(crate) keep_headers: bool,
+    pub(crate) keep_tags: bool,
+    pub(crate) acl: Option<ObjectCannedAcl>,
     /// Etags are no MD5s, whatever they look like.
     pub(crate) opaque_etags: bool,
     pub(crate) storage_class: Option<StorageClass>,
@@ -62,6 +64,8 @@ impl S3Options {
     pub(crate) fn new(settings: Option<&StoreSettings>) -> Self {
         Self {
             keep_headers: settings.is_some_and(|one| one.keep_headers),
+            keep_tags: settings.is_some_and(|one| one.keep_tags),
+            acl: settings.and_then(|one| one.acl.as_deref()).map(ObjectCannedAcl::from),
             opaque_etags: settings.is_some_and(|one| one.opaque_etags),
             storage_class: settings.and_then(|one| one.storage_class.as_deref()).map(StorageClass::from),
             sse: settings.and_then(|one| one.sse.as_deref()).map(ServerSideEncryption::from),
@@ -84,6 +88,8 @@ pub struct S3Store {
     sees_opaque_etags: AtomicBool,
     /// The store refused to be asked for checksums.
     has_no_checksums: AtomicBool,
+    /// The store refused to be told what becomes of tags.
+    has_no_tags: AtomicBool,
     /// The store refused a batch of deletes.
     has_no_batches: AtomicBool,
 }
@@ -113,6 +119,7 @@ impl S3Store {
             meter,
             sees_opaque_etags: AtomicBool::new(false),
             has_no_checksums: AtomicBool::new(false),
+            has_no_tags: AtomicBool::new(false),
             has_no_batches: AtomicBool::new(false),
         }
     }
@@ -163,6 +170,7 @@ impl Store for S3Store {
             etag_is_md5: !self.options.opaque_etags,
             pins_by_entry_etag: true,
             keep_headers: self.options.keep_headers,
+            keep_tags: self.options.keep_tags,
             buffers_uploads: true,
             read_only: false,
         }
@@ -182,6 +190,10 @@ impl Store for S3Store {
 
     async fn part_size(&self, key: &str, etag: &str) -> StoreResult<Option<u64>> {
         self.first_part(key, etag).await
+    }
+
+    async fn tags(&self, key: &str) -> StoreResult<Option<String>> {
+        self.tags_of(self.bucket(), &self.full(key)).await
     }
 
     async fn put(&self, key: &str, body: Bytes, options: &PutOptions) -> StoreResult<Put> {

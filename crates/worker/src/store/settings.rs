@@ -44,12 +44,18 @@ pub struct StoreSettings {
     /// Cache-Control and its kin are carried over (one more request an object).
     #[serde(default)]
     pub keep_headers: bool,
+    /// Tags are carried over; reading them needs a permission of its own.
+    #[serde(default)]
+    pub keep_tags: bool,
     /// Etags are no MD5s although they look like it: copies are then checked by checksums only.
     #[serde(default)]
     pub opaque_etags: bool,
     /// The storage class of what is written, as S3 spells it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub storage_class: Option<String>,
+    /// The canned access control list of what is written, as S3 spells it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acl: Option<String>,
     /// Server-side encryption of what is written: `AES256` or `aws:kms`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sse: Option<String>,
@@ -149,7 +155,7 @@ fn spec_error(error: &serde_json::Error) -> String {
     if text.starts_with("unknown field") || text.starts_with("missing field") {
         return text;
     }
-    "a value is of the wrong kind (true and false are for path_style, anonymous, keep_headers and opaque_etags)".to_owned()
+    "a value is of the wrong kind (true and false are for path_style, anonymous, keep_headers, keep_tags and opaque_etags)".to_owned()
 }
 
 /// Where the variables that settings name are looked up: the environment, or whatever a program puts in its place.

@@ -117,7 +117,8 @@ fn service_kind(code: Option<&str>, status: u16) -> FailureKind {
         "ConditionalRequestConflict" | "OperationAborted" => FailureKind::Transient,
         "InternalError" | "ServiceUnavailable" | "RequestTimeout" | "IncompleteBody" => FailureKind::Unavailable,
         "BadDigest" | "XAmzContentChecksumMismatch" | "XAmzContentSHA256Mismatch" => FailureKind::Mismatch,
-        "KeyTooLongError" | "InvalidObjectName" => FailureKind::BadKey,
+        // The last two are of gateways to file systems.
+        "KeyTooLongError" | "InvalidObjectName" | "ExistingObjectIsDirectory" | "ObjectParentIsFile" => FailureKind::BadKey,
         "QuotaExceeded" | "InsufficientStorage" | "XMinioStorageFull" => FailureKind::Full,
         "EntityTooLarge" | "MetadataTooLarge" | "NotImplemented" | "MethodNotAllowed" => FailureKind::Unsupported,
         "PermanentRedirect" | "TemporaryRedirect" | "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException" => {

@@ -3,7 +3,9 @@
 use std::ops::Range;
 use std::sync::atomic::Ordering;
 
-use aws_sdk_s3::types::{ChecksumAlgorithm, MetadataDirective};
+use aws_sdk_s3::config::http::HttpResponse;
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::types::{ChecksumAlgorithm, MetadataDirective, TaggingDirective};
 use futures::{StreamExt, TryStreamExt, stream};
 
 use super::headers::{checked, copy_source, metadata_headers, stored_checksum};
@@ -15,21 +17,57 @@ const COPY_PARTS_IN_FLIGHT: usize = 8;
 /// The largest part there is: 5 GiB.
 const LARGEST_PART: u64 = 5 * 1024 * 1024 * 1024;
 
+/// What not every store can be asked for.
+#[derive(Debug, Clone, Copy, Default)]
+struct Asks {
+    checksum: bool,
+    /// The source's tags are left behind.
+    no_tags: bool,
+}
+
+impl Asks {
+    /// This, then less of it, one thing at a time, so that the other is not given up for nothing.
+    fn and_less(self) -> impl Iterator<Item = Self> {
+        let Self { checksum, no_tags } = self;
+        let all = [(checksum, no_tags), (false, no_tags), (checksum, false), (false, false)];
+        let less = (0..all.len()).filter(move |at| !all[..*at].contains(&all[*at]));
+        less.map(move |at| Self { checksum: all[at].0, no_tags: all[at].1 })
+    }
+}
+
 impl S3Store {
-    /// Asks for a checksum where that is wanted or etags say nothing; a store that refuses is not asked again.
+    /// Asks for a checksum where that is wanted or etags say nothing, and for no tags where they are not; a store that refuses
+    /// is not asked again.
     pub(super) async fn copy_whole(&self, source: &SourceObject, key: &str, options: &CopyOptions) -> StoreResult<Put> {
-        let asks = self.asks_checksums() && (options.checksum || self.sees_opaque_etags.load(Ordering::Relaxed));
-        match self.copy_object(source, key, options, asks).await {
-            Err(error) if asks && is_refusal(error.kind) => {
-                let put = self.copy_object(source, key, options, false).await?;
-                self.knows_no_checksums(&error);
-                Ok(put)
+        let checksum = self.asks_checksums() && (options.checksum || self.sees_opaque_etags.load(Ordering::Relaxed));
+        let no_tags = !options.tags && !self.has_no_tags.load(Ordering::Relaxed);
+        let all = Asks { checksum, no_tags };
+        let mut refusal: Option<StoreError> = None;
+        for asks in all.and_less() {
+            // Tags are what a store knows or does not; other refusals are not about them.
+            if all.no_tags && !asks.no_tags && refusal.as_ref().is_some_and(|error| error.kind != FailureKind::Unsupported) {
+                break;
             }
-            end => end,
+            match self.copy_object(source, key, options, asks).await {
+                Ok(put) => {
+                    if all.no_tags && !asks.no_tags {
+                        self.has_no_tags.store(true, Ordering::Relaxed);
+                    }
+                    if let Some(error) = refusal.filter(|_| all.checksum && !asks.checksum) {
+                        self.knows_no_checksums(&error);
+                    }
+                    return Ok(put);
+                }
+                Err(error) if is_refusal(error.kind) => {
+                    refusal.get_or_insert(error);
+                }
+                Err(error) => return Err(error),
+            }
         }
+        Err(refusal.unwrap_or_else(no_etag))
     }
 
-    async fn copy_object(&self, source: &SourceObject, key: &str, options: &CopyOptions, asks: bool) -> StoreResult<Put> {
+    async fn copy_object(&self, source: &SourceObject, key: &str, options: &CopyOptions, asks: Asks) -> StoreResult<Put> {
         let full = self.full(key);
         let from = copy_source(source.location.bucket(), source.location.path());
         let if_match = source.if_match.as_deref().map(quoted);
@@ -46,13 +84,15 @@ impl S3Store {
                 .copy_source(&from)
                 .set_copy_source_if_match(if_match.clone())
                 .metadata_directive(directive.clone())
-                .set_checksum_algorithm(asks.then_some(ChecksumAlgorithm::Crc64Nvme))
+                .set_checksum_algorithm(asks.checksum.then_some(ChecksumAlgorithm::Crc64Nvme))
+                .set_tagging_directive(asks.no_tags.then_some(TaggingDirective::Replace))
                 .set_content_type(content_type.clone())
                 .set_metadata(metadata.clone())
                 .set_cache_control(said.headers.cache_control.clone())
                 .set_content_disposition(said.headers.content_disposition.clone())
                 .set_content_encoding(said.headers.content_encoding.clone())
                 .set_content_language(said.headers.content_language.clone())
+                .set_acl(self.options.acl.clone())
                 .set_storage_class(self.options.storage_class.clone())
                 .set_server_side_encryption(self.options.sse.clone())
                 .set_ssekms_key_id(self.options.sse_kms_key_id.clone())
@@ -83,13 +123,16 @@ impl S3Store {
 
     pub(super) async fn copy_in_parts(&self, source: &SourceObject, key: &str, options: &CopyOptions) -> StoreResult<Put> {
         // An upload in parts has no directive: what the source carries is read and said again.
-        let said = match &options.replace {
+        let mut said = match &options.replace {
             Some(said) => said.clone(),
             None => match self.head_of(source.location.bucket(), source.location.path()).await? {
                 Some(head) => head.attributes,
                 None => return Err(StoreError::new(FailureKind::NotFound, "the source is not there")),
             },
         };
+        if options.tags {
+            said.tags = self.tags_of(source.location.bucket(), source.location.path()).await?;
+        }
         let upload = Upload::create(self, key, &said).await?;
         let part = self.copy_part_size(source.size, options);
         let parts = self.copy_parts(source, &upload, part).await;
@@ -132,7 +175,7 @@ impl S3Store {
                 .set_copy_source_if_match(source.if_match.as_deref().map(quoted))
                 .send()
                 .await;
-            let answer = sent.map_err(|error| self.failed(&error))?;
+            let answer = sent.map_err(|error| beyond_the_end(&error, self.failed(&error)))?;
             let encrypted = is_encrypted(answer.server_side_encryption.as_ref(), answer.sse_customer_algorithm.as_ref());
             match answer.copy_part_result {
                 Some(result) if result.e_tag.as_deref().is_some_and(|etag| !etag.is_empty()) => Ok((result, encrypted)),
@@ -143,6 +186,15 @@ impl S3Store {
         let etag = unquoted(result.e_tag.as_deref().unwrap_or_default());
         let md5 = etag_md5(&etag).filter(|_| self.is_md5(Some(&etag), encrypted));
         Ok(Part { number, etag, md5, crc64: result.checksum_crc64_nvme })
+    }
+}
+
+/// Some stores look at the range before the pin: bytes that are not there say that the object is a shorter one.
+fn beyond_the_end<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>, failure: StoreError) -> StoreError {
+    let code = error.as_service_error().and_then(|error| error.meta().code()).unwrap_or_default();
+    match code {
+        "InvalidRange" | "InvalidArgument" => StoreError { kind: FailureKind::Precondition, ..failure },
+        _ => failure,
     }
 }
 

@@ -37,6 +37,12 @@ pub(crate) fn metadata_headers(metadata: &UserMetadata) -> StoreResult<Option<Ha
     Ok(Some(headers))
 }
 
+/// Tags as the header `x-amz-tagging` holds them; `None` for no tags.
+pub(crate) fn tags_header<'a>(tags: impl Iterator<Item = (&'a str, &'a str)>) -> Option<String> {
+    let text = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(tags).finish();
+    (!text.is_empty()).then_some(text)
+}
+
 /// A CRC64NVME as the header of its name holds it.
 pub(crate) fn base64_of_crc64(sum: u64) -> String {
     aws_smithy_types::base64::encode(sum.to_be_bytes())
@@ -117,6 +123,12 @@ mod tests {
         assert_eq!(got["stadt"], "=?UTF-8?B?S8O2bG4=?=");
         assert!(header_value(&"ü".repeat(60)).split(' ').all(|word| word.len() <= 75));
         assert_eq!(header_value(" lead"), "=?UTF-8?B?IGxlYWQ=?=");
+    }
+
+    #[test]
+    fn tags_are_a_query() {
+        assert_eq!(tags_header([("class", "a b"), ("köln", "x&y=z")].into_iter()).unwrap(), "class=a+b&k%C3%B6ln=x%26y%3Dz");
+        assert_eq!(tags_header(std::iter::empty()), None);
     }
 
     #[test]

@@ -70,6 +70,8 @@ impl S3Store {
                 .set_content_disposition(said.headers.content_disposition.clone())
                 .set_content_encoding(said.headers.content_encoding.clone())
                 .set_content_language(said.headers.content_language.clone())
+                .set_tagging(said.tags.clone())
+                .set_acl(self.options.acl.clone())
                 .set_storage_class(self.options.storage_class.clone())
                 .set_server_side_encryption(self.options.sse.clone())
                 .set_ssekms_key_id(self.options.sse_kms_key_id.clone())

@@ -9,7 +9,7 @@ use aws_sdk_s3::operation::head_object::HeadObjectOutput;
 use aws_sdk_s3::types::{ChecksumMode, EncodingType};
 
 use super::body::watched;
-use super::headers::{crc64_of, decode_listed};
+use super::headers::{crc64_of, decode_listed, tags_header};
 use super::{S3Store, is_encrypted, no_etag, quoted, unquoted};
 use crate::store::{Attributes, FailureKind, Get, GetOptions, Head, Headers, Listed, StoreResult, etag_md5};
 
@@ -56,6 +56,7 @@ impl S3Store {
             attributes: Attributes {
                 content_type: answer.content_type,
                 metadata: sorted(answer.metadata),
+                tags: None,
                 headers: Headers {
                     cache_control: answer.cache_control,
                     content_disposition: answer.content_disposition,
@@ -77,6 +78,20 @@ impl S3Store {
             Ok(answer) => Ok(Some(self.headed(answer))),
             Err(error) if error.kind == FailureKind::NotFound => Ok(None),
             Err(error) => Err(error),
+        }
+    }
+
+    /// The tags of an object as the header of an upload holds them.
+    pub(super) async fn tags_of(&self, bucket: &str, key: &str) -> StoreResult<Option<String>> {
+        let request = || async {
+            let sent = self.client().get_object_tagging().bucket(bucket).key(key).send().await;
+            sent.map_err(|error| self.failed(&error))
+        };
+        match self.send(self.small(), request).await {
+            Ok(answer) => Ok(tags_header(answer.tag_set().iter().map(|tag| (tag.key(), tag.value())))),
+            // A store without tags has none to keep.
+            Err(error) if error.kind == FailureKind::Unsupported => Ok(None),
+            Err(error) => Err(error.context("reading its tags (keep_tags)")),
         }
     }
 
@@ -102,6 +117,7 @@ impl S3Store {
             attributes: Attributes {
                 content_type: answer.content_type,
                 metadata: sorted(answer.metadata),
+                tags: None,
                 headers: Headers {
                     cache_control: answer.cache_control,
                     content_disposition: answer.content_disposition,

@@ -79,6 +79,8 @@ impl<'a> Upload<'a> {
                 .set_content_disposition(said.headers.content_disposition.clone())
                 .set_content_encoding(said.headers.content_encoding.clone())
                 .set_content_language(said.headers.content_language.clone())
+                .set_tagging(said.tags.clone())
+                .set_acl(store.options.acl.clone())
                 .set_storage_class(store.options.storage_class.clone())
                 .set_server_side_encryption(store.options.sse.clone())
                 .set_ssekms_key_id(store.options.sse_kms_key_id.clone())
