@@ -110,7 +110,7 @@ fn an_export_asks_once_for_what_changed_and_for_nothing_else() {
     let lake = MadeLake::new(500, &[("first", &first), ("second", &second)]);
     let server = S3Server::with_buckets(&["dest"]);
     Lake::load(&lake, &server);
-    let mut export = |label: &str, copied: usize, deleted: usize| {
+    let export = |label: &str, copied: usize, deleted: usize| {
         server.clear_log();
         let source = format!("lake+s3://lake/{}?ref={}", lake.name, lake.commit(label).id);
         let words = ["export", &source, "s3://dest/out", "--output", "json", "--force"];

@@ -117,8 +117,9 @@ fn service_kind(code: Option<&str>, status: u16) -> FailureKind {
         "ConditionalRequestConflict" | "OperationAborted" => FailureKind::Transient,
         "InternalError" | "ServiceUnavailable" | "RequestTimeout" | "IncompleteBody" => FailureKind::Unavailable,
         "BadDigest" | "XAmzContentChecksumMismatch" | "XAmzContentSHA256Mismatch" => FailureKind::Mismatch,
-        // The last two are of gateways to file systems.
-        "KeyTooLongError" | "InvalidObjectName" | "ExistingObjectIsDirectory" | "ObjectParentIsFile" => FailureKind::BadKey,
+        "KeyTooLongError" | "InvalidObjectName" => FailureKind::BadKey,
+        // What gateways to file systems say.
+        "ExistingObjectIsDirectory" | "ObjectParentIsFile" | "DirectoryObjectContainsData" => FailureKind::BadKey,
         "QuotaExceeded" | "InsufficientStorage" | "XMinioStorageFull" => FailureKind::Full,
         "EntityTooLarge" | "MetadataTooLarge" | "NotImplemented" | "MethodNotAllowed" => FailureKind::Unsupported,
         "PermanentRedirect" | "TemporaryRedirect" | "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException" => {
