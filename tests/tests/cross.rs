@@ -14,7 +14,10 @@ use std::{
 
 use aws_config::{BehaviorVersion, Region};
 use aws_credential_types::Credentials;
-use aws_sdk_s3::{Client, config::{Builder, ResponseChecksumValidation}};
+use aws_sdk_s3::{
+    Client,
+    config::{Builder, ResponseChecksumValidation},
+};
 use futures::{StreamExt, stream};
 use millrace_tests::{
     lakes::Lake,
@@ -153,7 +156,8 @@ async fn every_commit_arrives() {
     commits.sort_by_key(|(_, commit)| commit.generation);
     for (label, commit) in commits {
         let source = format!("lake+s3://{from}/{}?ref={}", lake.name, commit.id);
-        let export = || other.millrace().args(["export", &source, &format!("s3://{to}/out"), "--force", "--output", "json"]).run();
+        let export =
+            || other.millrace().args(["export", &source, &format!("s3://{to}/out"), "--force", "--output", "json"]).run();
         assert_eq!(export().expect_code(0).json()["failed"], 0, "{label}");
         assert_eq!(data_only(other.tree(&to, "out/").await), expected_tree(&lake, label), "{label}");
         assert_eq!(export().expect_code(0).json()["copied"], 0, "{label}");
@@ -182,11 +186,20 @@ async fn large_objects_go_every_way() {
         etag: Some(etag.clone()),
         content_type: Some("text/x-cross"),
     };
-    let parts = CopySpec { copy_in_parts_above: MIB, copy_part_size: 5 * MIB, multipart_threshold: MIB, part_size: 5 * MIB, ..CopySpec::new(location(&to, "")) };
+    let parts = CopySpec {
+        copy_in_parts_above: MIB,
+        copy_part_size: 5 * MIB,
+        multipart_threshold: MIB,
+        part_size: 5 * MIB,
+        ..CopySpec::new(location(&to, ""))
+    };
     let whole = CopySpec { multipart_threshold: 1 << 40, ..CopySpec::new(location(&to, "")) };
-    for (spec, source, key) in
-        [(&whole, &in_bucket, "inside"), (&parts, &in_bucket, "inside-in-parts"), (&whole, &on_disk, "up"), (&parts, &on_disk, "up-in-parts")]
-    {
+    for (spec, source, key) in [
+        (&whole, &in_bucket, "inside"),
+        (&parts, &in_bucket, "inside-in-parts"),
+        (&whole, &on_disk, "up"),
+        (&parts, &on_disk, "up-in-parts"),
+    ] {
         let end = run_rows(&registry, spec, &[row(source, key)]).await.remove(key).unwrap();
         assert!(end.ok, "{key}: {end:?}");
         let got = other.client.get_object().bucket(&to).key(key).send().await.unwrap();

@@ -46,7 +46,8 @@ fn a_key_that_may_not_be_read_or_written_fails_alone() {
     let (server, lake) = bed();
     let all = Millrace::new().s3(&server).args(["export", &source(&lake), "s3://dest/first", "--output", "json"]).run();
     let copied = all.expect_code(0).json()["copied"].as_u64().unwrap();
-    let keys: Vec<String> = server.keys("dest", "first/").into_iter().filter(|key| !key.contains("EXPORT_") && !key.contains("_millrace/")).collect();
+    let keys: Vec<String> =
+        server.keys("dest", "first/").into_iter().filter(|key| !key.contains("EXPORT_") && !key.contains("_millrace/")).collect();
     let denied = keys[keys.len() / 2].strip_prefix("first/").unwrap();
     server.deny(Target::on("CopyObject").bucket("dest").key(&format!("out/{denied}")));
     let outcome = export(&server, &source(&lake)).run().expect_code(1);

@@ -122,7 +122,9 @@ fn an_export_asks_once_for_what_changed_and_for_nothing_else() {
         assert_eq!(batches, deleted.div_ceil(1000));
         let data = log.filter(|op| op.touches("dest", "out/data/") || op.touches("lake", &format!("{}/data/", lake.name)));
         assert_eq!(data.len(), copied + batches, "{data}");
-        assert!(!log.iter().any(|op| op.bucket == "lake" && (op.operation.starts_with("List") || op.operation.starts_with("Head"))));
+        assert!(
+            !log.iter().any(|op| op.bucket == "lake" && (op.operation.starts_with("List") || op.operation.starts_with("Head")))
+        );
         assert_eq!(report["requests"]["data"], copied + batches, "{outcome}");
         // No payload of an object passes through the client: what does is Millrace's own, and the lake's metadata.
         let copies = data.of("CopyObject").payload();

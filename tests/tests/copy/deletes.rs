@@ -52,7 +52,12 @@ async fn a_key_that_fails_is_a_row_and_no_other_meets_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_batch_that_fails_or_whose_answer_is_lost_is_sent_again() {
     let stage = Stage::new().await;
-    for fault in [Fault::slow_down(), Fault::Reset { applied: false }, Fault::Reset { applied: true }, Fault::error_in_200("InternalError")] {
+    for fault in [
+        Fault::slow_down(),
+        Fault::Reset { applied: false },
+        Fault::Reset { applied: true },
+        Fault::error_in_200("InternalError"),
+    ] {
         stage.here.clear_faults();
         let rows = many(&stage, 1001);
         let rule = stage.here.fault(Rule::new(Target::on("DeleteObjects"), fault.clone()).nth(1));

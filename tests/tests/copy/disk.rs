@@ -29,7 +29,11 @@ fn a_full_disk_fails_what_does_not_fit_and_nothing_half_is_left() {
     assert_eq!((&report["failed"], &report["failures"][0]["key"]), (&1.into(), &"a/large".into()), "{outcome}");
     assert!(report["failures"][0]["error"].as_str().unwrap().contains("File too large"), "{outcome}");
     let there = folder_tree(&out);
-    assert!(!there.keys().any(|key| key.ends_with("_SUCCESS") || key.contains("large") || key.contains("/tmp/")), "{:?}", there.keys());
+    assert!(
+        !there.keys().any(|key| key.ends_with("_SUCCESS") || key.contains("large") || key.contains("/tmp/")),
+        "{:?}",
+        there.keys()
+    );
     assert_eq!(there["a/small"], b"1");
     // With room, the same command goes on.
     let again = Millrace::of(&user).args(words).run().expect_code(0);

@@ -42,8 +42,7 @@ impl Web {
 
 /// One request a connection.
 fn answer(mut stream: &TcpStream, files: &BTreeMap<String, Vec<u8>>, asked: &Mutex<Vec<String>>) {
-    let lines: Vec<String> =
-        BufReader::new(stream).lines().map_while(Result::ok).take_while(|line| !line.is_empty()).collect();
+    let lines: Vec<String> = BufReader::new(stream).lines().map_while(Result::ok).take_while(|line| !line.is_empty()).collect();
     let Some(first) = lines.first() else { return };
     let header = |name: &str| {
         let line = lines.iter().find(|line| line.to_lowercase().starts_with(name))?;
@@ -64,7 +63,9 @@ fn answer(mut stream: &TcpStream, files: &BTreeMap<String, Vec<u8>>, asked: &Mut
     }
     let from = range.as_ref().map_or(0, |range| range.split('-').next().unwrap().parse().unwrap());
     let (status, part) = match range {
-        Some(_) => (format!("206 Partial Content\r\ncontent-range: bytes {from}-{}/{}", bytes.len() - 1, bytes.len()), &bytes[from..]),
+        Some(_) => {
+            (format!("206 Partial Content\r\ncontent-range: bytes {from}-{}/{}", bytes.len() - 1, bytes.len()), &bytes[from..])
+        }
         None => ("200 OK".to_owned(), &bytes[..]),
     };
     let head = format!(

@@ -75,7 +75,8 @@ fn meddled(objects: usize, meddle: impl Fn(&S3Server) + Send) -> (S3Server, mill
     Lake::load(&lake, &server);
     server.latency(Duration::from_millis(20));
     let source = format!("lake+s3://lake/{}?ref=main", lake.name);
-    let running = Millrace::new().s3(&server).args(["export", &source, "s3://dest/out", "--output", "json", "--concurrency", "4"]).spawn();
+    let running =
+        Millrace::new().s3(&server).args(["export", &source, "s3://dest/out", "--output", "json", "--concurrency", "4"]).spawn();
     while server.log().of("CopyObject").len() < 10 {
         std::thread::sleep(Duration::from_millis(5));
     }

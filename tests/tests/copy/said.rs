@@ -132,7 +132,8 @@ async fn a_delete_may_be_bound_to_an_etag() {
     let stage = Stage::new().await;
     let store = stage.registry.open(&Location::parse("s3://near/out").unwrap(), RequestClass::Data).unwrap();
     let etag = |key: &str| stage.here.put("near", &format!("out/{key}"), key.to_owned(), None, &[]);
-    let mut deletions: Vec<Deletion> = ["old", "gone", "any"].map(|key| Deletion { key: key.into(), if_match: Some(etag(key)) }).into();
+    let mut deletions: Vec<Deletion> =
+        ["old", "gone", "any"].map(|key| Deletion { key: key.into(), if_match: Some(etag(key)) }).into();
     deletions[2].if_match = None;
     // A newer object is there by now.
     stage.here.put("near", "out/old", "new", None, &[]);

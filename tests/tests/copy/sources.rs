@@ -148,8 +148,16 @@ async fn a_checksum_that_the_source_keeps_is_compared() {
     object.etag_is_md5 = false;
     let mut row = stage.put(Place::Src, "kept", object);
     row.etag = Some(format!("{}-1", "5a".repeat(16)));
-    stage.here.put_object("src", "kept", Object { etag: row.etag.clone().unwrap(), ..stage.here.get("src", "kept").unwrap().as_ref().clone() });
+    stage.here.put_object(
+        "src",
+        "kept",
+        Object { etag: row.etag.clone().unwrap(), ..stage.here.get("src", "kept").unwrap().as_ref().clone() },
+    );
     stage.here.fault(Rule::new(Target::on("GetObject").key("kept"), Fault::FlipAnswer).nth(1));
     let end = stage.run_one(&stage.spec(Place::Far), &row).await;
-    assert_eq!((end.proof.as_deref(), stage.bytes(Place::Far, "kept").unwrap()), (Some("crc64nvme"), pattern(5000, 1).into()), "{end:?}");
+    assert_eq!(
+        (end.proof.as_deref(), stage.bytes(Place::Far, "kept").unwrap()),
+        (Some("crc64nvme"), pattern(5000, 1).into()),
+        "{end:?}"
+    );
 }

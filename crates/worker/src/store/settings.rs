@@ -155,7 +155,8 @@ fn spec_error(error: &serde_json::Error) -> String {
     if text.starts_with("unknown field") || text.starts_with("missing field") {
         return text;
     }
-    "a value is of the wrong kind (true and false are for path_style, anonymous, keep_headers, keep_tags and opaque_etags)".to_owned()
+    "a value is of the wrong kind (true and false are for path_style, anonymous, keep_headers, keep_tags and opaque_etags)"
+        .to_owned()
 }
 
 /// Where the variables that settings name are looked up: the environment, or whatever a program puts in its place.
