@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 /// One `[[store]]` table of `millrace.toml`, or one `--store`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[expect(clippy::struct_excessive_bools, reason = "a table of independent settings, read by name")]
 pub struct StoreSettings {
     /// Which locations: `s3://bucket`, `s3://bucket/part`, or all of a kind (`s3://`, `local://`). The longest one wins.
     pub prefix: String,

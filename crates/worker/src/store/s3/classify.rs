@@ -117,9 +117,12 @@ fn service_kind(code: Option<&str>, status: u16) -> FailureKind {
         "ConditionalRequestConflict" | "OperationAborted" => FailureKind::Transient,
         "InternalError" | "ServiceUnavailable" | "RequestTimeout" | "IncompleteBody" => FailureKind::Unavailable,
         "BadDigest" | "XAmzContentChecksumMismatch" | "XAmzContentSHA256Mismatch" => FailureKind::Mismatch,
-        "KeyTooLongError" | "InvalidObjectName" => FailureKind::BadKey,
-        // What gateways to file systems say.
-        "ExistingObjectIsDirectory" | "ObjectParentIsFile" | "DirectoryObjectContainsData" => FailureKind::BadKey,
+        // The last three are what gateways to file systems say.
+        "KeyTooLongError"
+        | "InvalidObjectName"
+        | "ExistingObjectIsDirectory"
+        | "ObjectParentIsFile"
+        | "DirectoryObjectContainsData" => FailureKind::BadKey,
         "QuotaExceeded" | "InsufficientStorage" | "XMinioStorageFull" => FailureKind::Full,
         "EntityTooLarge" | "MetadataTooLarge" | "NotImplemented" | "MethodNotAllowed" => FailureKind::Unsupported,
         "PermanentRedirect" | "TemporaryRedirect" | "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException" => {
