@@ -113,7 +113,7 @@ fn a_web_server(status: &'static str) -> String {
                     "HTTP/1.1 {status}\r\ncontent-type: text/html\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{page}",
                     page.len()
                 );
-                let _ = stream.read(&mut [0; 65536]);
+                let _ = stream.read(&mut [0; 8192]);
                 let _ = stream.write_all(answer.as_bytes());
             });
         }

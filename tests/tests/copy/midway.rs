@@ -101,7 +101,9 @@ fn sources_that_go_while_a_run_is_under_way_fail_alone() {
     let (server, outcome) = meddled(200, |server| {
         let all: Vec<String> = server.keys("lake", "").into_iter().filter(|key| key.contains("/data/")).collect();
         assert_eq!(all.len(), 200);
-        all.iter().for_each(|key| server.delete("lake", key));
+        for key in &all {
+            server.delete("lake", key);
+        }
     });
     let outcome = outcome.expect_code(1);
     let report = outcome.json();
