@@ -3,8 +3,16 @@
 //! ```text
 //! _millrace/receipts/<seq>-<commit>-<run>/receipt.json      what, from where, its predecessor
 //! _millrace/receipts/<seq>-<commit>-<run>/changes.parquet   the objects that this run wrote or removed
+//! _millrace/receipts/<seq>-<commit>-<run>/state.parquet     now and then: all objects that are there
 //! ```
-//! A receipt counts once HEAD names it. All receipts of a chain, the newest last, give the state of the destination.
+//! A receipt counts once HEAD names it. All receipts of a chain, the newest last, give the state of the destination. A chain
+//! begins with a receipt that holds a whole state: of an export that wrote everything, or one that was [folded](fold).
+
+pub mod collect;
+pub mod fold;
+pub mod state;
+#[cfg(test)]
+mod tests;
 
 use std::fs::File;
 use std::io::BufWriter;
@@ -27,7 +35,14 @@ use crate::destination::Destination;
 /// The format version of receipts.
 ///
 /// * 1: the first.
-pub const RECEIPT_FORMAT: u32 = 1;
+/// * 2: `source`, `whole` and `chain`; what `previous` names may have been collected when `whole` is there.
+pub const RECEIPT_FORMAT: u32 = 2;
+
+/// The file of the objects that a run wrote or removed.
+pub const CHANGES_FILE: &str = "changes.parquet";
+
+/// The file of all objects that are there.
+pub const STATE_FILE: &str = "state.parquet";
 
 /// The document of one receipt.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,8 +73,50 @@ pub struct Receipt {
     pub objects: u64,
     /// Rows of `changes.parquet`.
     pub changes: u64,
+    /// The source as it was given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// Where the whole state is, so that nothing before this receipt is needed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub whole: Option<Whole>,
+    /// How long the chain is that ends here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chain: Option<Chain>,
     /// RFC 3339.
     pub time: String,
+}
+
+/// A file that holds a whole state.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Whole {
+    /// [`CHANGES_FILE`] of an export that wrote everything, or [`STATE_FILE`].
+    pub file: String,
+    /// Its rows.
+    pub rows: u64,
+}
+
+/// The receipts that are needed to know the state.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Chain {
+    /// The number of its first receipt.
+    pub first: u64,
+    /// How many receipts it has.
+    pub receipts: u64,
+    /// Rows of its first receipt's file.
+    pub base: u64,
+    /// Rows of all others.
+    pub changes: u64,
+}
+
+impl Receipt {
+    /// The file of this receipt that the state is made of, where it has rows.
+    #[must_use]
+    pub fn file(&self) -> Option<&str> {
+        match &self.whole {
+            Some(whole) => Some(whole.file.as_str()).filter(|_| whole.rows > 0),
+            None => Some(CHANGES_FILE).filter(|_| self.changes > 0),
+        }
+    }
 }
 
 /// Columns of `changes.parquet`: `key`, `path` (in the lake), `present` (false: removed), `identity`, `size` (of what was
@@ -92,17 +149,30 @@ pub fn folder(seq: u64, commit: &str, run: &str) -> String {
 /// Reads a receipt's document.
 ///
 /// # Errors
-/// `Corrupt` where it is missing or cannot be understood.
+/// `Corrupt` where it is missing or cannot be understood, `Usage` for a format of another version.
 pub async fn read(destination: &Destination, folder: &str) -> Result<Receipt> {
     let key = format!("{folder}/receipt.json");
-    match destination.get_json(&key).await? {
-        Some((receipt, _)) => Ok(receipt),
-        None => Err(Error::corrupt(format!("{}{key} is missing, though HEAD.json names it", destination.location()))
-            .with_help("restore it, or move `_millrace/` aside and export with --full")),
+    let at = destination.location();
+    let Some((value, _)) = destination.get_json::<serde_json::Value>(&key).await? else {
+        return Err(Error::corrupt(format!("{at}{key} is missing, though HEAD.json or the receipt after it names it"))
+            .with_help("restore it, or move `_millrace/` aside and export with --full"));
+    };
+    let format = value.get("format").and_then(serde_json::Value::as_u64);
+    if format.is_some_and(|f| f == 0 || f > u64::from(RECEIPT_FORMAT)) {
+        return Err(Error::usage(format!(
+            "{at}{key} has format {}; this is millrace {}, which reads formats 1 to {RECEIPT_FORMAT}",
+            format.unwrap_or(0),
+            env!("CARGO_PKG_VERSION")
+        ))
+        .with_help("use the version that exported here last, or a newer one"));
     }
+    serde_json::from_value(value).map_err(|e| {
+        Error::corrupt(format!("{at}{key} cannot be understood: {e}"))
+            .with_help("somebody changed it: restore it, or move `_millrace/` aside and export with --full")
+    })
 }
 
-/// The chain that ends in `newest`, the newest first.
+/// The chain that ends in `newest`, the newest first, back to the receipt that holds a whole state.
 ///
 /// # Errors
 /// As [`read`].
@@ -111,7 +181,7 @@ pub async fn chain(destination: &Destination, newest: &str) -> Result<Vec<(Strin
     let mut at = Some(newest.to_owned());
     while let Some(folder) = at.take() {
         let receipt = read(destination, &folder).await?;
-        at.clone_from(&receipt.previous);
+        at = receipt.previous.clone().filter(|_| receipt.whole.is_none());
         chain.push((folder, receipt));
     }
     Ok(chain)

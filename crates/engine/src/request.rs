@@ -96,7 +96,7 @@ impl Default for MarkerOptions {
 }
 
 /// How a run is done.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct RunOptions {
     /// Objects in flight; `None` chooses.
     pub concurrency: Option<usize>,
@@ -106,6 +106,20 @@ pub struct RunOptions {
     pub timeout: Option<Duration>,
     /// `--on-drift take`: an imported object that was overwritten at its source is copied as it is now.
     pub take_drifted: bool,
+    /// `--keep-receipts`: receipts and records of runs that stay.
+    pub keep_receipts: u64,
+}
+
+impl Default for RunOptions {
+    fn default() -> Self {
+        Self {
+            concurrency: None,
+            request_timeout: None,
+            timeout: None,
+            take_drifted: false,
+            keep_receipts: crate::receipt::fold::DEFAULT_KEEP,
+        }
+    }
 }
 
 /// An `apply` of a plan that was made before.

@@ -24,7 +24,7 @@ use crate::head::{Current, Head, MarkerState};
 use crate::marker::{self, MarkerNames};
 use crate::prepare::temporary;
 use crate::progress::Progress;
-use crate::receipt::{self, ChangesWriter, RECEIPT_FORMAT, Receipt};
+use crate::receipt::{ChangesWriter, RECEIPT_FORMAT, Receipt, collect, fold};
 use crate::report::{Failure, RunReport, State};
 use crate::request::{MarkerOptions, RunOptions};
 use crate::rounds::{Executed, Execution};
@@ -166,13 +166,14 @@ impl Run<'_> {
             supersedes: head.file.unfinished.iter().filter(|r| **r != self.plan.run).cloned().collect(),
             objects: self.plan.summary.objects,
             changes: rows,
+            source: Some(self.plan.source.clone()),
+            whole: None,
+            chain: None,
             time: crate::clock::now(),
         };
-        let folder = receipt::folder(receipt.seq, &receipt.commit, &receipt.run);
-        if rows > 0 {
-            planner::plan::upload_file(&path, &self.destination.metadata(&folder)?, "changes.parquet").await?;
-        }
-        self.destination.put_json(&format!("{folder}/receipt.json"), &receipt).await?;
+        let complete = self.plan.full || self.plan.base.is_none();
+        let keep = self.options.keep_receipts;
+        let (folder, receipt) = fold::write(self.destination, receipt, &path, fold::WriteOptions { complete, keep }).await?;
         let settled = head.file.unfinished.clone();
         head.change(self.destination, |h| {
             h.seq = receipt.seq;
@@ -194,6 +195,10 @@ impl Run<'_> {
         finish_marker(self.destination, head, self.markers.keep_success).await?;
         report.marker = Some(names.success);
         self.clean(&settled).await;
+        let first = receipt.chain.map_or(0, |chain| chain.first);
+        if let Err(error) = collect::collect(self.destination, &head.file, first, keep).await {
+            tracing::warn!("old receipts and runs cannot be removed: {error}");
+        }
         Ok(())
     }
 

@@ -3,10 +3,12 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use datafusion::arrow::array::AsArray;
+use datafusion::arrow::array::{AsArray, RecordBatch};
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::datasource::file_format::parquet::ParquetFormat;
 use datafusion::datasource::listing::{ListingOptions, ListingTable, ListingTableConfig, ListingTableUrl};
+use datafusion::execution::memory_pool::FairSpillPool;
+use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use futures::StreamExt;
 use object_store::local::LocalFileSystem;
@@ -24,6 +26,26 @@ use crate::receipt::{CHANGES_SCHEMA, Receipt};
 pub fn session() -> SessionContext {
     let config = SessionConfig::new().with_target_partitions(1).with_collect_statistics(false).with_information_schema(true);
     SessionContext::new_with_config(config)
+}
+
+/// Memory that the sorts of one session may take, in bytes; what does not fit is sorted on disk, in the temporary folder.
+const SORT_BYTES: usize = 96 << 20;
+
+/// What is set aside for merging what was sorted on disk, in bytes.
+const MERGE_BYTES: usize = 8 << 20;
+
+/// A session for sorts of any size in bounded memory.
+///
+/// # Errors
+/// `Unreachable` where the temporary folder cannot be used.
+pub fn sorting_session() -> Result<SessionContext> {
+    let config = SessionConfig::new()
+        .with_target_partitions(1)
+        .with_collect_statistics(false)
+        .with_batch_size(4096)
+        .with_sort_spill_reservation_bytes(MERGE_BYTES);
+    let runtime = RuntimeEnvBuilder::new().with_memory_pool(Arc::new(FairSpillPool::new(SORT_BYTES))).build_arc()?;
+    Ok(SessionContext::new_with_config_rt(config, runtime))
 }
 
 /// A folder whose Parquet files a session can read.
@@ -111,21 +133,43 @@ pub async fn present_keys(destination: &Destination, chain: &[(String, Receipt)]
 pub const STATE: &str = "SELECT * FROM (SELECT *, row_number() OVER (PARTITION BY key ORDER BY seq DESC, present DESC) AS newest \
      FROM changes) WHERE newest = 1";
 
-/// Registers `changes`: the rows of all receipts of a chain, with the number of each.
+/// Registers `changes`: the rows of all receipts of a chain that make up the state, with the number of each.
 ///
 /// # Errors
 /// Names that the query engine refuses.
 pub async fn register_changes(context: &SessionContext, files: &Files, chain: &[(String, Receipt)]) -> Result<()> {
+    let mut tables: Vec<ChangesTable> = Vec::new();
+    for (folder, receipt) in chain {
+        if let Some(file) = receipt.file() {
+            let table = files.table([format!("{folder}/{file}")], &CHANGES_SCHEMA)?;
+            tables.push(ChangesTable { seq: receipt.seq, commit: receipt.commit.clone(), table, present_only: false });
+        }
+    }
+    union_changes(context, tables).await
+}
+
+/// A file of changes.
+#[derive(Debug)]
+pub(crate) struct ChangesTable {
+    pub(crate) seq: u64,
+    pub(crate) commit: String,
+    pub(crate) table: Arc<ListingTable>,
+    /// Rows of what was removed are left out.
+    pub(crate) present_only: bool,
+}
+
+/// Registers `changes`: the rows of all tables with the number and commit of each.
+pub(crate) async fn union_changes(context: &SessionContext, tables: Vec<ChangesTable>) -> Result<()> {
     let mut parts = Vec::new();
-    for (folder, receipt) in chain.iter().filter(|(_, r)| r.changes > 0) {
-        let name = format!("changes_{}", receipt.seq);
-        let file = format!("{folder}/changes.parquet");
-        context.register_table(name.as_str(), files.table([file], &CHANGES_SCHEMA)?)?;
-        parts.push(format!("SELECT {} AS seq, '{}' AS commit, * FROM {name}", receipt.seq, receipt.commit));
+    for (i, one) in tables.into_iter().enumerate() {
+        let name = format!("changes_{i}");
+        context.register_table(name.as_str(), one.table)?;
+        let only = if one.present_only { " WHERE present" } else { "" };
+        parts.push(format!("SELECT CAST({} AS BIGINT) AS seq, '{}' AS commit, * FROM {name}{only}", one.seq, one.commit));
     }
     let query = if parts.is_empty() {
-        context.register_batch("no_changes", datafusion::arrow::array::RecordBatch::new_empty(Arc::clone(&CHANGES_SCHEMA)))?;
-        "SELECT 0 AS seq, '' AS commit, * FROM no_changes".to_owned()
+        context.register_batch("no_changes", RecordBatch::new_empty(Arc::clone(&CHANGES_SCHEMA)))?;
+        "SELECT CAST(0 AS BIGINT) AS seq, '' AS commit, * FROM no_changes".to_owned()
     } else {
         parts.join(" UNION ALL ")
     };

@@ -43,6 +43,13 @@ fn receipts_of_format_1_are_read() {
 }
 
 #[test]
+fn receipts_of_format_2_are_read() {
+    let receipt: Receipt = reads_and_writes_back("receipt-2.json");
+    assert_eq!((receipt.format, receipt.seq, receipt.changes), (2, 31, 34));
+    assert_eq!((receipt.file(), receipt.chain.unwrap().first), (Some("state.parquet"), 31));
+}
+
+#[test]
 fn records_of_runs_are_read() {
     let report: RunReport = reads_and_writes_back("run-1.json");
     assert_eq!((report.copied, report.deleted, report.rounds.len()), (18, 12, 3));

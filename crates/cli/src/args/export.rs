@@ -256,6 +256,11 @@ pub(crate) struct RunArgs {
     /// What to do with an imported object that was overwritten at its source since the commit
     #[arg(long, value_enum, value_name = "fail|take", default_value_t, hide_possible_values = true)]
     pub(crate) on_drift: OnDrift,
+
+    /// Receipts and records of runs that stay at the destination
+    #[arg(long, value_name = "N", default_value_t = engine::receipt::fold::DEFAULT_KEEP,
+          value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) keep_receipts: u64,
 }
 
 /// `--on-drift`.
@@ -276,6 +281,7 @@ impl RunArgs {
             request_timeout: self.request_timeout,
             timeout: self.timeout,
             take_drifted: self.on_drift == OnDrift::Take,
+            keep_receipts: self.keep_receipts,
         }
     }
 }

@@ -117,8 +117,9 @@ impl Tables<'_> {
         };
         let nothing = self.session.read_batch(RecordBatch::new_empty(Arc::clone(&CHANGES_SCHEMA)))?;
         let mut all = nothing.select(receipt_columns(0, "", ""))?;
-        for (at, one) in chain.iter().filter(|(_, one)| one.changes > 0) {
-            let changes = folder.table([format!("{at}/changes.parquet")], &CHANGES_SCHEMA)?;
+        for (at, one) in &chain {
+            let Some(file) = one.file() else { continue };
+            let changes = folder.table([format!("{at}/{file}")], &CHANGES_SCHEMA)?;
             let changes = self.session.read_table(changes)?;
             all = all.union(changes.select(receipt_columns(one.seq, &one.commit, &one.run))?)?;
         }
