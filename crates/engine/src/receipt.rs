@@ -24,6 +24,7 @@ use datafusion::arrow::compute::filter_record_batch;
 use datafusion::arrow::compute::kernels::zip::zip;
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::parquet::arrow::ArrowWriter;
+use datafusion::parquet::file::properties::WriterProperties;
 use planner::entry::metadata_pairs;
 use planner::plan::PlanBase;
 use planner::{Error, Result, View};
@@ -208,7 +209,7 @@ impl ChangesWriter {
     pub fn create(folder: &Path) -> Result<Self> {
         let path = folder.join("changes.parquet");
         let file = File::create(&path).map_err(|e| local(&path, &e))?;
-        let writer = ArrowWriter::try_new(BufWriter::new(file), Arc::clone(&CHANGES_SCHEMA), None);
+        let writer = ArrowWriter::try_new(BufWriter::new(file), Arc::clone(&CHANGES_SCHEMA), Some(properties()));
         Ok(Self { path, writer: writer.map_err(|e| Error::bug(format!("receipt: {e}")))?, rows: 0 })
     }
 
@@ -233,6 +234,11 @@ impl ChangesWriter {
         self.writer.close().map_err(|e| local(&self.path, &e))?;
         Ok((self.path, self.rows))
     }
+}
+
+/// A row group is held in memory until it is written.
+fn properties() -> WriterProperties {
+    WriterProperties::builder().set_max_row_group_row_count(Some(64 * 1024)).build()
 }
 
 fn local(path: &Path, error: &dyn std::fmt::Display) -> Error {

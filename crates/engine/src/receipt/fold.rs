@@ -150,7 +150,7 @@ async fn fold(destination: &Destination, receipt: &Receipt, changes: &Path) -> R
     let path = folder.path().join(STATE_FILE);
     let failed = |e: &dyn std::fmt::Display| super::local(&path, e);
     let file = BufWriter::new(File::create(&path).map_err(|e| failed(&e))?);
-    let mut writer = ArrowWriter::try_new(file, Arc::clone(&CHANGES_SCHEMA), None).map_err(|e| failed(&e))?;
+    let mut writer = ArrowWriter::try_new(file, Arc::clone(&CHANGES_SCHEMA), Some(super::properties())).map_err(|e| failed(&e))?;
     let mut newest = state::newest(&context, "key").await?;
     let mut rows = 0;
     while let Some(batch) = newest.next().await? {
