@@ -26,7 +26,7 @@ struct Lake {
 
 fn lake(runtime: &Runtime) -> Lake {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let shape = Shape { entries: ENTRIES, changes: 100, spread: Spread::Random };
+    let shape = Shape { entries: ENTRIES, changes: 100, spread: Spread::Random, empty: false };
     runtime.block_on(async {
         let made = generate(folder.path(), shape).await.expect("a lake");
         let store = LocalFileSystem::new_with_prefix(folder.path()).expect("the lake's folder");

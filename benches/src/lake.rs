@@ -17,6 +17,9 @@ const PARTITION: u64 = 1000;
 /// Partitions of one table.
 const TABLE: u64 = 1000;
 
+/// The object of all entries of a lake of empty ones.
+const EMPTY: &str = "data/empty";
+
 /// When everything was written, seconds since 1970.
 const WRITTEN: i64 = 1_790_000_000;
 
@@ -38,6 +41,8 @@ pub struct Shape {
     pub changes: u64,
     /// Where they lie.
     pub spread: Spread,
+    /// All objects are empty and exist, so that the lake can be exported; else none exists.
+    pub empty: bool,
 }
 
 /// What was generated: the ids of both commits, which the branches `main` and `before` name.
@@ -62,6 +67,10 @@ pub async fn generate(folder: &Path, shape: Shape) -> Result<Generated, Failure>
     std::fs::create_dir_all(folder)?;
     let store = Arc::new(LocalFileSystem::new_with_prefix(folder)?);
     let sink: Arc<dyn MetadataSink> = Arc::new(StoreSink::new(store, StorePath::default()));
+    if shape.empty {
+        std::fs::create_dir_all(folder.join("data"))?;
+        std::fs::write(folder.join(EMPTY), [])?;
+    }
     let changed = changed(shape);
     let mut commits: Vec<CommitData> = Vec::new();
     let mut ranges = 0;
@@ -69,7 +78,7 @@ pub async fn generate(folder: &Path, shape: Shape) -> Result<Generated, Failure>
         let mut writer = MetarangeWriter::new(Arc::clone(&sink), WriteOptions::default());
         let mut record = Record::default();
         for index in 0..shape.entries {
-            record.fill(index, marks.contains(&index));
+            record.fill(index, marks.contains(&index), shape.empty);
             writer.add(record.key.as_bytes(), &record.identity, &record.data).await?;
         }
         let tree = writer.finish().await?;
@@ -118,7 +127,7 @@ struct Record {
 
 impl Record {
     /// Keys in byte order of their positions: the root's `_SUCCESS`, then per partition its `_SUCCESS` and its files.
-    fn fill(&mut self, index: u64, changed: bool) {
+    fn fill(&mut self, index: u64, changed: bool, empty: bool) {
         use std::fmt::Write;
         self.key.clear();
         let (partition, file) = (index / PARTITION, index % PARTITION);
@@ -131,15 +140,12 @@ impl Record {
         debug_assert!(written.is_ok());
         let marker = is_marker(index);
         let mix = index.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ u64::from(changed);
+        let (size, etag) = (1000 + i64::try_from(mix % 100_000).unwrap_or_default(), || format!("{mix:016x}{:016x}", mix.rotate_left(17)));
         let entry = Entry {
-            address: format!("data/gg{:018x}/{mix:020x}", mix >> 40),
+            address: if empty { EMPTY.to_owned() } else { format!("data/gg{:018x}/{mix:020x}", mix >> 40) },
             last_modified: Some(Timestamp { seconds: WRITTEN + i64::from(changed), nanos: 0 }),
-            size: if marker { 0 } else { 1000 + i64::try_from(mix % 100_000).unwrap_or_default() },
-            e_tag: if marker {
-                "d41d8cd98f00b204e9800998ecf8427e".to_owned()
-            } else {
-                format!("{mix:016x}{:016x}", mix.rotate_left(17))
-            },
+            size: if marker || empty { 0 } else { size },
+            e_tag: if marker || empty { "d41d8cd98f00b204e9800998ecf8427e".to_owned() } else { etag() },
             address_type: AddressType::Relative.into(),
             content_type: "application/octet-stream".to_owned(),
             ..Entry::default()

@@ -10,3 +10,4 @@ mod lake;
 mod look;
 mod made;
 mod sdk;
+mod verify;

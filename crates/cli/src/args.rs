@@ -8,6 +8,7 @@ mod look;
 #[cfg(test)]
 mod tests;
 mod values;
+mod verify;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -16,6 +17,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use export::{ApplyArgs, ExportArgs, PlanArgs, SelectionArgs, SparkArgs};
 pub(crate) use lake::{LakeArgs, LakeCommand, LakeCommitArgs, LakeInitArgs, LakeMergeArgs, LakeRefArgs, StrategyArg, WordsArgs};
+pub(crate) use verify::VerifyArgs;
 pub(crate) use look::{CatArgs, CompletionsArgs, DiffArgs, LogArgs, LsArgs, RefsArgs, RunsArgs, SqlArgs};
 
 /// Everything that was typed.
@@ -48,7 +50,7 @@ Addresses:
   s3://BUCKET/PREFIX, gs://…, az://…, file:///DIR or a plain path: a destination or a plan
 
 Exit codes:
-  0 done   1 some objects failed   2 usage or settings   3 a guard refused   4 out of reach
+  0 done   1 some objects failed, or verify found differences   2 usage or settings   3 a guard refused   4 out of reach
   70 a bug   124 timeout   130 interrupted, can be resumed";
 
 /// The verbs that are built.
@@ -60,6 +62,8 @@ pub(crate) enum Command {
     Plan(Box<PlanArgs>),
     /// Do exactly what a plan says
     Apply(Box<ApplyArgs>),
+    /// Compare a destination with its receipts, and mend it
+    Verify(VerifyArgs),
     /// List the runs of a destination, newest first
     Runs(RunsArgs),
     /// List the objects of a commit

@@ -14,6 +14,7 @@ mod request;
 mod runs;
 mod source;
 mod sql;
+mod verify;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -52,9 +53,10 @@ impl Context {
 pub(crate) async fn run(cli: Cli, screen: Screen) -> ExitStatus {
     let context = Context { out: Output::new(&cli.global), screen, global: cli.global };
     let outcome = match cli.command {
-        // These two stop by themselves: what is in flight is finished first, and a report is written.
+        // These stop by themselves: what is in flight is finished first, and a report is written.
         Command::Export(args) => export::run(&context, &args).await,
         Command::Apply(args) => apply::run(&context, &args).await,
+        Command::Verify(args) => verify::run(&context, &args).await,
         command => tokio::select! {
             outcome = look(&context, command) => outcome,
             error = stop::signalled() => Err(error.into()),
@@ -83,7 +85,7 @@ async fn look(context: &Context, command: Command) -> Outcome {
         Command::Sql(args) => sql::run(context, &args).await,
         Command::Lake(args) => lake::run(context, &args).await,
         Command::Completions(args) => completions::run(&args),
-        Command::Export(_) | Command::Apply(_) => Err(Error::bug("a run was started as a look").into()),
+        Command::Export(_) | Command::Apply(_) | Command::Verify(_) => Err(Error::bug("a run was started as a look").into()),
     }
 }
 

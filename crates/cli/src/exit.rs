@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use engine::verify::report::{VerifyReport, VerifyState};
 use engine::{RunReport, State};
 use planner::ErrorKind;
 
@@ -53,6 +54,20 @@ impl ExitStatus {
             State::Failed => by_kind.unwrap_or(Self::Failed),
             // A report of a finished command that still says so is wrong, whoever wrote it.
             State::Running => Self::Bug,
+        }
+    }
+}
+
+impl ExitStatus {
+    /// How a comparison ended.
+    pub(crate) fn of_verify(report: &VerifyReport) -> Self {
+        if let Some(kind) = report.error.as_ref().and_then(|e| kind_named(&e.kind)) {
+            return kind.into();
+        }
+        match (report.state, &report.repair) {
+            (VerifyState::Equal | VerifyState::Repaired, _) => Self::Success,
+            (VerifyState::Different | VerifyState::Failed, Some(run)) if Self::of_report(run) != Self::Success => Self::of_report(run),
+            (VerifyState::Different | VerifyState::Failed, _) => Self::Failed,
         }
     }
 }

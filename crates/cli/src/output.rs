@@ -12,6 +12,7 @@ pub(crate) mod samples;
 pub(crate) mod size;
 pub(crate) mod table;
 pub(crate) mod text;
+pub(crate) mod verify;
 
 use std::io::{self, BufWriter, Write};
 

@@ -4,6 +4,7 @@
 //! such runs are not believed here.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use futures::TryStreamExt;
 use planner::guard::is_reserved;
@@ -11,6 +12,7 @@ use planner::plan::{PLAN_FILE, PlanBase, PlanFile, read_plan};
 use planner::round::is_marker;
 use planner::source::{Commit, CommitSource, history};
 use planner::{Base, Error, Part, Result, SelectionSpec, View};
+use tempfile::TempDir;
 use worker::FailureKind;
 
 use crate::destination::{Destination, OWN_FOLDER};
@@ -26,6 +28,8 @@ pub struct Believed {
     pub base: Base,
     /// The claimed root of a chain that has no receipt yet.
     pub claim: Option<PlanBase>,
+    /// The folder of [`Base::tree`].
+    pub kept: Option<Arc<TempDir>>,
     /// Nothing that is believed can be relied on: everything is written again.
     pub distrust: bool,
     /// Things a person should know.
@@ -76,6 +80,7 @@ pub async fn believed(destination: &Destination, head: &Head, request: &ExportRe
         believed.base.unknown.extend(keys.iter().flat_map(|key| part.paths_of(key)));
         believed.notes.push(format!("run {} did not finish: its {} keys are planned again", plan.run, rows(plan)));
     }
+    believed.base.unknown.extend(request.unknown.iter().flat_map(|key| part.paths_of(key)));
     match (current, plans.first().and_then(|p| p.claim.clone())) {
         (Some(current), _) => from_head(destination, current, request, &mut believed).await?,
         (None, Some(claim)) => {
@@ -141,12 +146,30 @@ async fn from_head(destination: &Destination, current: &Current, request: &Expor
                 .push(format!("the base commit {} cannot be read any more; its receipts are used instead", current.commit));
         }
         Err(e) if e.kind() == graveler::ErrorKind::NotFound => {
+            if from_receipts(destination, current, &base, believed).await? {
+                return Ok(());
+            }
             return Err(Error::guard(format!("the destination holds commit {}, whose metadata is gone: {e}", current.commit))
-                .with_help("it was probably garbage-collected; use --full to copy everything of the commit again"));
+                .with_help("it was probably garbage-collected, and the receipts do not say enough to plan by them; use --full to copy everything of the commit again"));
         }
         Err(e) => return Err(e.into()),
     }
     Ok(())
+}
+
+/// The base is what the receipts list, path by path. False where they do not say enough.
+async fn from_receipts(destination: &Destination, current: &Current, base: &PlanBase, believed: &mut Believed) -> Result<bool> {
+    let chain = receipt::chain(destination, &current.receipt).await?;
+    let Some((folder, tree)) = receipt::tree::write(destination, &chain).await? else { return Ok(false) };
+    believed.notes.push(format!(
+        "the metadata of the base commit {} is gone: the plan goes by the receipts, which list {} objects, and all of the new commit was read",
+        current.commit,
+        tree.metarange.count()
+    ));
+    believed.base.commit = Some(base.clone());
+    believed.base.tree = Some(tree);
+    believed.kept = Some(Arc::new(folder));
+    Ok(true)
 }
 
 /// Every key that the receipts know may be in any state.

@@ -22,6 +22,7 @@ pub mod request;
 mod rounds;
 mod run;
 pub mod session;
+pub mod verify;
 
 pub use export::{apply, export, history, plan};
 pub use planner::overview::{DirectoryCounts, PlanOverview, PlannedRow};

@@ -45,7 +45,7 @@ pub(crate) fn view(request: &ExportRequest) -> Result<View> {
 }
 
 /// What tells a lake from others: where it is stored. Endpoints and credentials may change, a link may lead there.
-fn lake_id(storage: &Location) -> String {
+pub(crate) fn lake_id(storage: &Location) -> String {
     let real = storage.file_path().and_then(|path| path.canonicalize().ok());
     let real = real.and_then(|path| Location::parse(path.to_str()?).ok());
     real.as_ref().unwrap_or(storage).as_folder().to_string()
@@ -58,7 +58,7 @@ pub(crate) fn up_to_date(head: &Head, request: &ExportRequest, view: &View) -> b
         .from
         .as_ref()
         .is_some_and(|f| head.file.current.as_ref().is_none_or(|c| c.commit != f.id && c.commit != request.source.commit.id));
-    !request.full && !claimed && base::is_current(head, &request.source.commit, view)
+    !request.full && !claimed && request.unknown.is_empty() && base::is_current(head, &request.source.commit, view)
 }
 
 /// Plans the export into the local `folder`.
@@ -76,7 +76,7 @@ pub(crate) async fn prepare(
 ) -> Result<Prepared> {
     let registry = destination.registry();
     lake_is_safe(registry.as_ref(), request)?;
-    let Believed { base, claim, distrust, notes } = base::believed(destination, head, request, view).await?;
+    let Believed { base, claim, distrust, notes, kept } = base::believed(destination, head, request, view).await?;
     let planning = PlanRequest {
         lake: Arc::clone(&request.source.lake),
         commit: &request.source.commit,
@@ -93,6 +93,7 @@ pub(crate) async fn prepare(
         created: crate::clock::now(),
     };
     let (mut plan, overview) = planning::plan(planning, folder, &|rows| progress.planning(rows)).await?;
+    drop(kept);
     names_something(request, &plan)?;
     // The lake knows how it was read only after it was.
     let lake = request.source.lake.as_ref();

@@ -11,6 +11,7 @@
 pub mod collect;
 pub mod fold;
 pub mod state;
+pub mod tree;
 #[cfg(test)]
 mod tests;
 

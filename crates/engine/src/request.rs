@@ -1,5 +1,6 @@
 //! What is asked of the engine: values that a command line, a daemon or a test fills in.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,6 +38,8 @@ pub struct ExportRequest {
     pub from: Option<Commit>,
     /// `--full`: everything is copied again.
     pub full: bool,
+    /// Keys of the destination whose state is unknown, whatever HEAD says: they are planned again.
+    pub unknown: BTreeSet<String>,
     /// What is allowed.
     pub guards: Guards,
     /// Status markers.

@@ -16,7 +16,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use futures::StreamExt;
-use graveler::{Counts, Metarange};
+use graveler::{Counts, Metarange, Namespace};
 
 use crate::entry::{Columns, EntryRow};
 use crate::error::Result;
@@ -29,9 +29,18 @@ use crate::select::Selection;
 use crate::source::{Commit, CommitSource};
 use crate::stores::Stores;
 use crate::table::{DiffOptions, Lookup, Mode, diff_stream};
-use crate::view::View;
+use crate::view::{SelectionSpec, View};
 
 use rows::Assembly;
+
+/// A tree of the base that is not among the lake's.
+#[derive(Debug, Clone)]
+pub struct BaseTree {
+    /// Where its ranges are.
+    pub namespace: Namespace,
+    /// The tree.
+    pub metarange: Metarange,
+}
 
 /// What the destination is believed to hold.
 #[derive(Debug, Clone, Default)]
@@ -47,6 +56,8 @@ pub struct Base {
     pub listed: BTreeSet<String>,
     /// Foreign keys that a listing found in a file system: none may be where a folder must be, or a folder where a file must.
     pub in_the_way: BTreeSet<String>,
+    /// What is there by the receipts, where the commit's own metadata is gone: all of it was selected.
+    pub tree: Option<BaseTree>,
 }
 
 /// What to plan.
@@ -89,12 +100,18 @@ pub async fn plan(request: PlanRequest<'_>, folder: &Path, progress: &(dyn Fn(u6
     let part = Part::new(&request.view.prefix);
     let rounds = Rounds::compile(&request.view.rounds)?;
     let old = request.base.view.as_ref().unwrap_or(request.view);
-    let selections = (Selection::compile(&old.selection)?, Selection::compile(&request.view.selection)?);
+    let tree = request.base.tree.as_ref();
+    let everything = SelectionSpec::default();
+    let left = if tree.is_some() { &everything } else { &old.selection };
+    let selections = (Selection::compile(left)?, Selection::compile(&request.view.selection)?);
     let namespace = request.lake.namespace();
     let before = namespace.counters().snapshot();
     let target = Arc::new(namespace.metarange(&request.commit.metarange).await?);
     let base = match &request.base.commit {
-        Some(base) => namespace.metarange(&base.metarange).await?,
+        Some(base) => match tree {
+            Some(tree) => tree.metarange.clone(),
+            None => namespace.metarange(&base.metarange).await?,
+        },
         None => Metarange::empty(),
     };
     let mode = mode(&request, old, &selections);
@@ -109,6 +126,7 @@ pub async fn plan(request: PlanRequest<'_>, folder: &Path, progress: &(dyn Fn(u6
             left: columns_of_base(&rounds, &selections.0),
             right: Columns::ALL,
             touched: request.base.unknown.iter().cloned().collect(),
+            left_namespace: tree.map(|tree| tree.namespace.clone()),
         },
     );
     let lookup = (mode != Mode::All).then(|| Lookup::new(request.lake.as_ref(), Arc::clone(&target)).beside(clusters.opened()));

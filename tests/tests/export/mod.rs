@@ -106,6 +106,16 @@ impl Stage {
         }
     }
 
+    /// What the destination is.
+    pub(crate) fn to(&self) -> Place {
+        self.to
+    }
+
+    /// The folder of a place of that name.
+    pub(crate) fn folder_path(&self, name: &str) -> PathBuf {
+        self.path(name)
+    }
+
     fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }

@@ -31,6 +31,8 @@ fn every_verb_that_is_built_is_understood() {
         &["plan", "lakefs://r/main", "out", "-o", "s3://plans/1"],
         &["apply", "s3://plans/1"],
         &["runs", "out"],
+        &["verify", "out"],
+        &["verify", "s3://m/o", "--against", "lakefs://r/main", "--deep", "--repair", "--concurrency", "4"],
         &["ls", "lakefs://r/main"],
         &["ls", "-r", "lakefs://r/main", "--human-readable"],
         &["diff", "lakefs://r/a", "lakefs://r/b"],

@@ -1,5 +1,6 @@
 //! What a run is asked to do, and its report when it could not even begin.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use engine::{ExportRequest, MarkerOptions, RunOptions, RunReport};
@@ -25,6 +26,7 @@ pub(crate) async fn of_export(registry: &Arc<Registry>, args: &ExportArgs) -> Re
         rounds: args.rounds.spec(),
         from: compared.from,
         full: compared.full,
+        unknown: BTreeSet::new(),
         guards: args.guards.guards(),
         markers: args.markers.options(),
         run: args.run.options(),
@@ -42,6 +44,7 @@ pub(crate) async fn of_plan(registry: &Arc<Registry>, args: &PlanArgs) -> Result
         rounds: args.rounds.spec(),
         from: compared.from,
         full: compared.full,
+        unknown: BTreeSet::new(),
         guards: args.guards.guards(),
         markers: MarkerOptions::default(),
         run: RunOptions::default(),

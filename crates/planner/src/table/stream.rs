@@ -36,11 +36,13 @@ pub struct DiffOptions {
     pub right: Columns,
     /// Paths, sorted bytewise, that are emitted even where nothing differs.
     pub touched: Arc<[String]>,
+    /// Where the left side's ranges are, when not among the right side's.
+    pub left_namespace: Option<Namespace>,
 }
 
 impl Default for DiffOptions {
     fn default() -> Self {
-        Self { mode: Mode::Changes, part: Part::new(""), left: Columns::ALL, right: Columns::ALL, touched: Arc::new([]) }
+        Self { mode: Mode::Changes, part: Part::new(""), left: Columns::ALL, right: Columns::ALL, touched: Arc::new([]), left_namespace: None }
     }
 }
 
@@ -63,12 +65,13 @@ pub fn diff_stream(
         storage: storage_prefix(storage).into(),
         touched: options.touched,
     };
-    let stream = merge_clusters(namespace.clone(), clusters.clusters.clone(), spec);
+    let left = options.left_namespace.unwrap_or_else(|| namespace.clone());
+    let stream = merge_clusters((left, namespace.clone()), clusters.clusters.clone(), spec);
     (clusters, stream)
 }
 
 pub(crate) fn merge_clusters(
-    namespace: Namespace,
+    (left, right): (Namespace, Namespace),
     clusters: Vec<Cluster>,
     spec: MergeSpec,
 ) -> BoxStream<'static, Result<DiffBatch>> {
@@ -76,7 +79,7 @@ pub(crate) fn merge_clusters(
     let ahead = usize::try_from(BYTES_AHEAD / largest).unwrap_or(CLUSTERS_AHEAD).clamp(2, CLUSTERS_AHEAD);
     stream::iter(clusters)
         .map(move |cluster| {
-            let merge = Merge::new((&namespace, &namespace), cluster, spec.clone());
+            let merge = Merge::new((&left, &right), cluster, spec.clone());
             async move { Ok::<_, Error>(spawn_merge(merge)) }
         })
         .buffered(ahead)

@@ -1,0 +1,98 @@
+//! `verify`: is the destination what its receipts say, and the commit?
+
+use std::sync::Arc;
+
+use engine::verify::report::VerifyReport;
+use engine::verify::{self, Subject, VerifyRequest};
+use engine::{RunOptions, Source};
+use planner::source::LakeUrl;
+use planner::{Error, Location, Result};
+use worker::Registry;
+
+use super::Context;
+use super::source::{Words, compared};
+use crate::args::{SelectionArgs, VerifyArgs};
+use crate::exit::ExitStatus;
+use crate::failure::Outcome;
+use crate::output::progress::Reporter;
+use crate::output::verify as output;
+use crate::stop;
+
+/// Runs the command.
+pub(crate) async fn run(context: &Context, args: &VerifyArgs) -> Outcome {
+    let destination = super::location(&args.destination, "a destination")?;
+    let report = match verified(context, args, &destination).await {
+        Ok(report) => report,
+        Err(error) => {
+            let mut report = VerifyReport::new(&destination, args.deep);
+            report.fail(&error);
+            report
+        }
+    };
+    output::report(context.out, &report)?;
+    Ok(ExitStatus::of_verify(&report))
+}
+
+async fn verified(context: &Context, args: &VerifyArgs, destination: &Location) -> Result<VerifyReport> {
+    let registry = context.registry(None).await?;
+    let against = match &args.against {
+        Some(text) => Some(named(&registry, LakeUrl::parse(text)?).await?),
+        None => None,
+    };
+    let concurrency = args.concurrency.and_then(|c| c.0);
+    let request = VerifyRequest {
+        destination: destination.clone(),
+        against: against.clone(),
+        deep: args.deep,
+        concurrency,
+        keep_keys: args.repair,
+    };
+    let mut report = tokio::select! {
+        report = verify::verify(&registry, &request) => report,
+        error = stop::signalled() => return Err(error),
+    };
+    if args.repair && report.error.is_none() && report.differences > 0 {
+        let mended = repair(context, &registry, (against, concurrency), &mut report, destination).await;
+        if let Err(error) = mended {
+            report.fail(&error);
+        }
+    }
+    Ok(report)
+}
+
+async fn repair(
+    context: &Context,
+    registry: &Arc<Registry>,
+    (against, concurrency): (Option<Source>, Option<usize>),
+    report: &mut VerifyReport,
+    destination: &Location,
+) -> Result<()> {
+    let subject = Subject::of(registry, destination).await?;
+    let source = match against {
+        Some(source) => source,
+        None => own_source(registry, &subject, destination).await?,
+    };
+    let options = RunOptions { concurrency, ..RunOptions::default() };
+    let progress = Reporter::new(&context.global, context.screen.clone());
+    let stop = stop::token(context.screen.clone())?;
+    let mended = verify::repair(registry, &subject, (source, options), report, (&progress, &stop)).await;
+    progress.finish();
+    mended
+}
+
+/// The lake that the receipt was written from, at the commit that is there.
+async fn own_source(registry: &Arc<Registry>, subject: &Subject, destination: &Location) -> Result<Source> {
+    let help = "name the lake by --against SOURCE";
+    let commit = subject.current(destination)?.commit.clone();
+    let text = subject.receipt.as_ref().and_then(|receipt| receipt.source.as_deref());
+    let text = text.ok_or_else(|| Error::usage(format!("the receipt of {destination} does not say where it came from")).with_help(help))?;
+    let url = LakeUrl::parse(text).map_err(|e| e.with_help(help))?;
+    let url = if url.metarange().is_some() { url } else { url.with_ref(commit) };
+    named(registry, url).await.map_err(|e| e.context("the lake that was exported").with_help(help))
+}
+
+async fn named(registry: &Arc<Registry>, url: LakeUrl) -> Result<Source> {
+    let words = Words::own(&url.to_string(), &SelectionArgs::default())?;
+    // A repair mends what is there: whether a branch went back is of no interest.
+    Ok(Source { branch: false, ..compared(registry, &words).await?.source })
+}

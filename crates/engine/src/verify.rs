@@ -1,0 +1,230 @@
+//! Is the destination what its receipts say?
+//!
+//! ```text
+//! receipts (state) ─┐
+//! listing           ├─▶ sort by key (spills to disk) ─▶ one group a key ─▶ judge ─▶ report
+//! commit (a plan)  ─┘                                                        └▶ --deep: read the bytes
+//! ```
+//! Nothing is written. Memory is flat: the sort is bounded, groups are judged one after the other, and only the first
+//! differences are kept for the report; those that are to be mended are kept as keys.
+//!
+//! What was claimed by hand (`--from`) no receipt lists: it is compared only with the commit.
+
+mod deep;
+mod expected;
+mod group;
+mod judge;
+mod listing;
+mod repair;
+pub mod report;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Instant;
+
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use planner::{Error, Location, Result};
+use worker::{Registry, RequestClass};
+
+use crate::destination::Destination;
+use crate::head::{Current, Head};
+use crate::marker;
+use crate::receipt::{self, Receipt};
+use crate::report::RequestCounts;
+use crate::request::Source;
+use judge::{Verdict, judge};
+use report::{Difference, Kind, VerifyReport, VerifyState};
+
+pub use repair::repair;
+
+/// Objects that `--deep` reads at a time when nothing else is said.
+const READ_AT_ONCE: usize = 16;
+
+/// Differences that are mended in one go. Their keys are held in memory.
+const MOST_MENDED: usize = 1_000_000;
+
+/// What to verify.
+#[derive(Debug, Clone)]
+pub struct VerifyRequest {
+    /// The destination.
+    pub destination: Location,
+    /// The commit that it is compared with as well.
+    pub against: Option<Source>,
+    /// The bytes are read.
+    pub deep: bool,
+    /// Objects read at a time.
+    pub concurrency: Option<usize>,
+    /// The keys of all differences are kept, to be mended.
+    pub keep_keys: bool,
+}
+
+/// What a destination says of itself.
+#[derive(Debug, Clone)]
+pub struct Subject {
+    /// Its HEAD.
+    pub head: Head,
+    /// The receipt that HEAD names.
+    pub receipt: Option<Receipt>,
+}
+
+impl Subject {
+    /// Reads HEAD and its receipt.
+    ///
+    /// # Errors
+    /// What cannot be read or understood.
+    pub async fn of(registry: &Arc<Registry>, destination: &Location) -> Result<Self> {
+        let destination = Destination::open(registry, destination)?;
+        let head = Head::read(&destination).await?;
+        let receipt = match &head.file.current {
+            Some(current) => Some(receipt::read(&destination, &current.receipt).await?),
+            None => None,
+        };
+        Ok(Self { head, receipt })
+    }
+
+    /// What HEAD names.
+    ///
+    /// # Errors
+    /// `Guard` where no export has ended yet.
+    pub fn current(&self, destination: &Location) -> Result<&Current> {
+        self.head.file.current.as_ref().ok_or_else(|| {
+            Error::guard(format!("{destination} has no receipt: no export has ended there"))
+                .with_help("compare it with a commit by --against SOURCE, or export to it first")
+        })
+    }
+}
+
+/// Compares, and answers with what differs. Errors are in the report.
+pub async fn verify(registry: &Arc<Registry>, request: &VerifyRequest) -> VerifyReport {
+    let (started, before) = (Instant::now(), registry.requests());
+    let mut report = VerifyReport::new(&request.destination, request.deep);
+    if let Err(error) = verify_into(registry, request, &mut report).await {
+        report.fail(&error);
+    } else if report.differences > 0 {
+        report.state = VerifyState::Different;
+    }
+    let (data, control) = registry.requests();
+    report.requests = RequestCounts { data: data - before.0, control: control - before.1 };
+    report.elapsed_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+    report
+}
+
+async fn verify_into(registry: &Arc<Registry>, request: &VerifyRequest, report: &mut VerifyReport) -> Result<()> {
+    let destination = Destination::open(registry, &request.destination)?;
+    let subject = Subject::of(registry, &request.destination).await?;
+    if request.against.is_none() {
+        subject.current(destination.location())?;
+    }
+    describe(&destination, &subject, request, report).await?;
+    let expected = expected::Expected::prepare(&destination, &subject, request.against.as_ref()).await?;
+    let mut groups = expected.groups(&destination).await?;
+    let store = registry.open(destination.location(), RequestClass::Data)?;
+    let at_once = request.concurrency.unwrap_or(READ_AT_ONCE).max(1);
+    let mut reading = FuturesUnordered::new();
+    while let Some(group) = groups.next().await? {
+        match judge(&group, request.against.is_some()) {
+            Verdict::Nothing => {}
+            Verdict::Own => report.own += 1,
+            Verdict::Foreign => report.foreign += 1,
+            Verdict::Different(difference) => {
+                report.objects += u64::from(difference.kind.is_expected());
+                take(report, difference, request.keep_keys)?;
+            }
+            Verdict::Same if request.deep => {
+                report.objects += 1;
+                if reading.len() >= at_once
+                    && let Some(read) = reading.next().await
+                {
+                    tell(report, read, request.keep_keys)?;
+                }
+                reading.push(deep::read(Arc::clone(&store), group));
+            }
+            Verdict::Same => report.objects += 1,
+        }
+    }
+    while let Some(read) = reading.next().await {
+        tell(report, read, request.keep_keys)?;
+    }
+    Ok(())
+}
+
+/// What a person must know before any difference is read.
+async fn describe(
+    destination: &Destination,
+    subject: &Subject,
+    request: &VerifyRequest,
+    report: &mut VerifyReport,
+) -> Result<()> {
+    let head = &subject.head.file;
+    report.against = request.against.as_ref().map(|source| source.commit.name().to_owned());
+    report.unfinished.clone_from(&head.unfinished);
+    for run in &head.unfinished {
+        report.notes.push(format!(
+            "run {run} began to change the destination and has not finished; it may be going on now. What it did is in no receipt yet"
+        ));
+    }
+    let Some(current) = &head.current else {
+        report.notes.push("there is no receipt: the destination is compared with the commit alone".to_owned());
+        return Ok(());
+    };
+    report.commit = Some(current.commit.clone());
+    report.receipt = Some(current.receipt.clone());
+    if let Some(against) = report.against.as_ref().filter(|a| **a != current.commit) {
+        report.notes.push(format!("the destination holds commit {}; it is compared with {against}", current.commit));
+    }
+    let claim = match &subject.receipt {
+        Some(Receipt { chain: None, .. }) => {
+            let chain = receipt::chain(destination, &current.receipt).await?;
+            chain.last().and_then(|(_, root)| root.claim.clone())
+        }
+        Some(receipt) => receipt.claim.clone(),
+        None => None,
+    };
+    if let Some(claim) = claim {
+        report.claimed = Some(claim.commit.clone());
+        let word = if request.against.is_some() { "they are compared with the commit alone" } else { "they are not compared" };
+        report.notes.push(format!(
+            "that the destination held commit {} was said by --from; no receipt lists those objects: {word}",
+            claim.commit
+        ));
+    }
+    if head.unfinished.is_empty() && !marker::list(destination).await?.contains(&current.success) {
+        report.notes.push(format!("{} is not there; the same export puts it there again", current.success));
+    }
+    Ok(())
+}
+
+fn take(report: &mut VerifyReport, difference: Difference, keep_keys: bool) -> Result<()> {
+    if keep_keys {
+        if report.keys.len() >= MOST_MENDED {
+            return Err(Error::guard(format!("more than {MOST_MENDED} objects differ: too many to mend one by one"))
+                .with_help("export the commit with --full"));
+        }
+        report.keys.insert(difference.key.clone());
+    }
+    report.count(difference);
+    Ok(())
+}
+
+fn tell(report: &mut VerifyReport, (key, read): (String, deep::Read), keep_keys: bool) -> Result<()> {
+    match read {
+        deep::Read::Proved(bytes) => report.bytes += bytes,
+        deep::Read::Unproved(bytes) => {
+            report.bytes += bytes;
+            report.unproved += 1;
+        }
+        deep::Read::Different { kind, expected, found } => take(report, Difference { key, kind, expected, found }, keep_keys)?,
+    }
+    Ok(())
+}
+
+/// Keys that differ.
+pub(crate) type Keys = BTreeSet<String>;
+
+/// A difference of an object that should be there.
+impl Kind {
+    fn is_expected(self) -> bool {
+        matches!(self, Self::Missing | Self::Changed | Self::Unreadable)
+    }
+}
