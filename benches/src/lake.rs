@@ -140,7 +140,8 @@ impl Record {
         debug_assert!(written.is_ok());
         let marker = is_marker(index);
         let mix = index.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ u64::from(changed);
-        let (size, etag) = (1000 + i64::try_from(mix % 100_000).unwrap_or_default(), || format!("{mix:016x}{:016x}", mix.rotate_left(17)));
+        let (size, etag) =
+            (1000 + i64::try_from(mix % 100_000).unwrap_or_default(), || format!("{mix:016x}{:016x}", mix.rotate_left(17)));
         let entry = Entry {
             address: if empty { EMPTY.to_owned() } else { format!("data/gg{:018x}/{mix:020x}", mix >> 40) },
             last_modified: Some(Timestamp { seconds: WRITTEN + i64::from(changed), nanos: 0 }),

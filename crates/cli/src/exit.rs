@@ -66,7 +66,9 @@ impl ExitStatus {
         }
         match (report.state, &report.repair) {
             (VerifyState::Equal | VerifyState::Repaired, _) => Self::Success,
-            (VerifyState::Different | VerifyState::Failed, Some(run)) if Self::of_report(run) != Self::Success => Self::of_report(run),
+            (VerifyState::Different | VerifyState::Failed, Some(run)) if Self::of_report(run) != Self::Success => {
+                Self::of_report(run)
+            }
             (VerifyState::Different | VerifyState::Failed, _) => Self::Failed,
         }
     }

@@ -11,9 +11,9 @@
 pub mod collect;
 pub mod fold;
 pub mod state;
-pub mod tree;
 #[cfg(test)]
 mod tests;
+pub mod tree;
 
 use std::fs::File;
 use std::io::BufWriter;

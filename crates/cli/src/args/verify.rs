@@ -6,14 +6,16 @@ use super::values::{self, Concurrency};
 
 /// `verify DEST`.
 #[derive(Debug, Args)]
-#[command(after_help = "A listing finds what is missing, what has another size or another etag, and what was removed and is there. --deep reads
+#[command(
+    after_help = "A listing finds what is missing, what has another size or another etag, and what was removed and is there. --deep reads
 all bytes as well. Nothing is written without --repair.
 
 Examples:
   millrace verify s3://mirror/orders
   millrace verify /srv/orders --deep
   millrace verify s3://mirror/orders --against lakefs://orders/main
-  millrace verify s3://mirror/orders --repair")]
+  millrace verify s3://mirror/orders --repair"
+)]
 pub(crate) struct VerifyArgs {
     /// The destination
     #[arg(value_name = "DEST")]

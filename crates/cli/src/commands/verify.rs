@@ -85,7 +85,8 @@ async fn own_source(registry: &Arc<Registry>, subject: &Subject, destination: &L
     let help = "name the lake by --against SOURCE";
     let commit = subject.current(destination)?.commit.clone();
     let text = subject.receipt.as_ref().and_then(|receipt| receipt.source.as_deref());
-    let text = text.ok_or_else(|| Error::usage(format!("the receipt of {destination} does not say where it came from")).with_help(help))?;
+    let text = text
+        .ok_or_else(|| Error::usage(format!("the receipt of {destination} does not say where it came from")).with_help(help))?;
     let url = LakeUrl::parse(text).map_err(|e| e.with_help(help))?;
     let url = if url.metarange().is_some() { url } else { url.with_ref(commit) };
     named(registry, url).await.map_err(|e| e.context("the lake that was exported").with_help(help))

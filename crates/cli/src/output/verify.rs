@@ -128,7 +128,10 @@ mod tests {
         let mut report = VerifyReport::new(&Location::parse("s3://mirror/orders/").unwrap(), false);
         (report.objects, report.own) = (1_000, 9);
         let equal = shown(&report);
-        assert!(equal.ends_with("Equal: 1,000 objects in 0.0 s; keys, sizes and etags were compared; --deep reads the bytes.\n"), "{equal}");
+        assert!(
+            equal.ends_with("Equal: 1,000 objects in 0.0 s; keys, sizes and etags were compared; --deep reads the bytes.\n"),
+            "{equal}"
+        );
         (report.state, report.differences, report.missing) = (VerifyState::Different, 1, 1);
         report.found.push(Difference {
             key: "a/b".into(),

@@ -118,8 +118,7 @@ async fn before(destination: &Destination, previous: &str) -> Result<(Chain, Opt
     let chain = super::chain(destination, previous).await?;
     let Some((_, root)) = chain.last() else { return Ok((Chain::default(), None)) };
     let changes: u64 = chain.iter().map(|(_, r)| r.changes).sum();
-    let length =
-        Chain { first: root.seq, receipts: chain.len() as u64, base: root.changes, changes: changes - root.changes };
+    let length = Chain { first: root.seq, receipts: chain.len() as u64, base: root.changes, changes: changes - root.changes };
     Ok((length, root.claim.clone()))
 }
 
@@ -150,7 +149,8 @@ async fn fold(destination: &Destination, receipt: &Receipt, changes: &Path) -> R
     let path = folder.path().join(STATE_FILE);
     let failed = |e: &dyn std::fmt::Display| super::local(&path, e);
     let file = BufWriter::new(File::create(&path).map_err(|e| failed(&e))?);
-    let mut writer = ArrowWriter::try_new(file, Arc::clone(&CHANGES_SCHEMA), Some(super::properties())).map_err(|e| failed(&e))?;
+    let mut writer =
+        ArrowWriter::try_new(file, Arc::clone(&CHANGES_SCHEMA), Some(super::properties())).map_err(|e| failed(&e))?;
     let mut newest = state::newest(&context, "key").await?;
     let mut rows = 0;
     while let Some(batch) = newest.next().await? {

@@ -85,9 +85,8 @@ mod tests {
     #[test]
     fn the_first_of_equal_keys_is_taken_over_the_bounds_of_batches() {
         let mut firsts = Firsts::default();
-        let mut mask = |keys: &[&str]| -> Vec<bool> {
-            firsts.mask(&StringArray::from(keys.to_vec())).iter().map(Option::unwrap).collect()
-        };
+        let mut mask =
+            |keys: &[&str]| -> Vec<bool> { firsts.mask(&StringArray::from(keys.to_vec())).iter().map(Option::unwrap).collect() };
         assert_eq!(mask(&["", "", "a"]), [true, false, true]);
         assert_eq!(mask(&[]), Vec::<bool>::new());
         assert_eq!(mask(&["a", "b", "b", "c"]), [false, true, false, true]);

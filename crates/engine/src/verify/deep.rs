@@ -21,11 +21,7 @@ pub(super) enum Read {
     /// As many bytes as there should be; nothing is known to compare them with.
     Unproved(u64),
     /// Something else.
-    Different {
-        kind: Kind,
-        expected: String,
-        found: String,
-    },
+    Different { kind: Kind, expected: String, found: String },
 }
 
 /// Reads the object of a group whose listing was right.

@@ -27,9 +27,8 @@ pub(super) fn judge(group: &Group, against: bool) -> Verdict {
     }
     let recorded = group.recorded.as_ref();
     let present = recorded.filter(|r| r.present);
-    let different = |kind, expected: String, found: String| {
-        Verdict::Different(Difference { key: group.key.clone(), kind, expected, found })
-    };
+    let different =
+        |kind, expected: String, found: String| Verdict::Different(Difference { key: group.key.clone(), kind, expected, found });
     let nothing = || "nothing".to_owned();
     match (&group.found, present, &group.wanted) {
         (None, None, None) => Verdict::Nothing,
@@ -39,9 +38,11 @@ pub(super) fn judge(group: &Group, against: bool) -> Verdict {
         (Some(_), None, None) => Verdict::Foreign,
         (Some(found), Some(there), wanted) => match (changed(there, found), wanted) {
             (Some((expected, found)), _) => different(Kind::Changed, expected, found),
-            (None, Some(wanted)) if other_version(there, wanted) => {
-                different(Kind::Changed, format!("the commit's {}", shown(wanted.size, wanted.etag.as_deref())), shown_found(found))
-            }
+            (None, Some(wanted)) if other_version(there, wanted) => different(
+                Kind::Changed,
+                format!("the commit's {}", shown(wanted.size, wanted.etag.as_deref())),
+                shown_found(found),
+            ),
             (None, None) if against => different(Kind::Extra, nothing(), shown_found(found)),
             (None, _) => Verdict::Same,
         },

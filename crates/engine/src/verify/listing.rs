@@ -77,7 +77,9 @@ async fn list((send, store, place): Start) {
             match one {
                 Ok(one) => found.push(one),
                 Err(error) if error.kind == FailureKind::NotFound => {}
-                Err(error) => failed = failed.or(Some(place.failed(error, "it cannot be listed"))),
+                Err(error) => {
+                    failed.get_or_insert_with(|| place.failed(error, "it cannot be listed"));
+                }
             }
         }
         let sent = match failed {

@@ -102,7 +102,8 @@ impl ExecutionPlan for ScanExec {
     fn execute(&self, _: usize, _: Arc<TaskContext>) -> DFResult<SendableRecordBatchStream> {
         let spec = self.spec.clone();
         let schema = Arc::clone(&spec.schema);
-        let batches = merge_clusters((spec.namespace.clone(), spec.namespace.clone()), spec.clusters.clusters.clone(), spec.merge.clone());
+        let batches =
+            merge_clusters((spec.namespace.clone(), spec.namespace.clone()), spec.clusters.clusters.clone(), spec.merge.clone());
         let rows = batches.and_then(move |batch| std::future::ready(project(&spec, &batch))).map_err(Into::into);
         Ok(Box::pin(RecordBatchStreamAdapter::new(schema, rows)))
     }

@@ -42,7 +42,14 @@ pub struct DiffOptions {
 
 impl Default for DiffOptions {
     fn default() -> Self {
-        Self { mode: Mode::Changes, part: Part::new(""), left: Columns::ALL, right: Columns::ALL, touched: Arc::new([]), left_namespace: None }
+        Self {
+            mode: Mode::Changes,
+            part: Part::new(""),
+            left: Columns::ALL,
+            right: Columns::ALL,
+            touched: Arc::new([]),
+            left_namespace: None,
+        }
     }
 }
 
