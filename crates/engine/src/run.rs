@@ -24,7 +24,7 @@ use crate::head::{Current, Head, MarkerState};
 use crate::marker::{self, MarkerNames};
 use crate::prepare::temporary;
 use crate::progress::Progress;
-use crate::receipt::{ChangesWriter, RECEIPT_FORMAT, Receipt, collect, fold};
+use crate::receipt::{self, ChangesWriter, RECEIPT_FORMAT, Receipt, collect, fold};
 use crate::report::{Failure, RunReport, State};
 use crate::request::{MarkerOptions, RunOptions};
 use crate::rounds::{Executed, Execution};
@@ -79,6 +79,10 @@ impl Run<'_> {
         progress: &dyn Progress,
     ) -> Result<()> {
         let names = MarkerNames::new(self.markers, &self.plan.commit)?;
+        // A receipt that cannot be gone on from is told before anything changes.
+        if let Some(previous) = self.previous(head).filter(|_| !self.is_complete()) {
+            receipt::read(self.destination, &previous).await?;
+        }
         let files = self.destination.metadata(&format!("{}/plan", run_folder(&self.plan.run)))?;
         upload_plan(self.folder, self.plan, &files).await.map_err(|e| e.context(self.destination.location()))?;
         self.record(report).await?;
@@ -151,7 +155,6 @@ impl Run<'_> {
         let (_folder, path, rows) = changes;
         let synced = self.destination.control().sync().await;
         synced.map_err(|e| self.destination.failed(e, "what was written cannot be made durable"))?;
-        let previous = head.file.current.as_ref().filter(|c| c.view.same_root(&self.plan.view));
         let receipt = Receipt {
             format: RECEIPT_FORMAT,
             seq: head.file.seq + 1,
@@ -161,7 +164,7 @@ impl Run<'_> {
             view: self.plan.view.clone(),
             view_digest: self.plan.view_digest.clone(),
             base: self.plan.base.clone(),
-            previous: previous.map(|c| c.receipt.clone()),
+            previous: self.previous(head),
             claim: self.plan.claim.clone(),
             supersedes: head.file.unfinished.iter().filter(|r| **r != self.plan.run).cloned().collect(),
             objects: self.plan.summary.objects,
@@ -171,7 +174,7 @@ impl Run<'_> {
             chain: None,
             time: crate::clock::now(),
         };
-        let complete = self.plan.full || self.plan.base.is_none();
+        let complete = self.is_complete();
         let keep = self.options.keep_receipts;
         let (folder, receipt) = fold::write(self.destination, receipt, &path, fold::WriteOptions { complete, keep }).await?;
         let settled = head.file.unfinished.clone();
@@ -200,6 +203,17 @@ impl Run<'_> {
             tracing::warn!("old receipts and runs cannot be removed: {error}");
         }
         Ok(())
+    }
+
+    /// The receipt that this run's one goes on from.
+    fn previous(&self, head: &Head) -> Option<String> {
+        let current = head.file.current.as_ref().filter(|c| c.view.same_root(&self.plan.view));
+        current.map(|c| c.receipt.clone())
+    }
+
+    /// The run writes every object, so that its receipt needs none before it.
+    fn is_complete(&self) -> bool {
+        self.plan.full || self.plan.base.is_none()
     }
 
     /// Removes plans that nobody needs any more. One that stays is no harm.
