@@ -43,6 +43,8 @@ pub fn sorting_session() -> Result<SessionContext> {
         .with_target_partitions(1)
         .with_collect_statistics(false)
         .with_batch_size(4096)
+        // One sort has all the memory; a sort for each of many files would have too little.
+        .with_repartition_sorts(false)
         .with_sort_spill_reservation_bytes(MERGE_BYTES);
     let runtime = RuntimeEnvBuilder::new().with_memory_pool(Arc::new(FairSpillPool::new(SORT_BYTES))).build_arc()?;
     Ok(SessionContext::new_with_config_rt(config, runtime))
