@@ -7,6 +7,7 @@ use datafusion::arrow::array::{AsArray, RecordBatch};
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::datasource::file_format::parquet::ParquetFormat;
 use datafusion::datasource::listing::{ListingOptions, ListingTable, ListingTableConfig, ListingTableUrl};
+use datafusion::error::DataFusionError;
 use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::prelude::{SessionConfig, SessionContext};
@@ -14,7 +15,7 @@ use futures::StreamExt;
 use object_store::local::LocalFileSystem;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use planner::plan::{PlanFile, ROW_SCHEMA, Round};
-use planner::{Error, MetadataStore, Result};
+use planner::{Error, ErrorKind, MetadataStore, Result};
 use url::Url;
 
 use crate::destination::Destination;
@@ -178,6 +179,19 @@ pub(crate) async fn union_changes(context: &SessionContext, tables: Vec<ChangesT
     let plan = context.sql(&query).await?;
     context.register_table("changes", plan.into_view())?;
     Ok(())
+}
+
+/// The error of the command when sorting receipts failed.
+pub(crate) fn unreadable(error: DataFusionError) -> Error {
+    let is_room = matches!(error.find_root(), DataFusionError::ResourcesExhausted(_) | DataFusionError::IoError(_));
+    let error = Error::from(error);
+    match error.kind() {
+        _ if is_room => Error::unreachable(format!("receipts cannot be sorted: {error}"))
+            .with_help("the temporary folder (TMPDIR) needs room and permission"),
+        ErrorKind::Bug | ErrorKind::Usage => Error::corrupt(format!("a file of the receipts cannot be read: {error}"))
+            .with_help("restore the files below `_millrace/receipts/`, or export with --full"),
+        _ => error,
+    }
 }
 
 async fn texts(context: &SessionContext, query: &str) -> Result<Vec<String>> {

@@ -36,7 +36,7 @@ fn a_claimed_root_is_compared_only_with_the_commit() {
 
 #[test]
 fn another_commit_differs_and_is_not_repaired_to() {
-    let stage = stage(Place::Bucket, Place::Bucket);
+    let (stage, _lake) = stage(Place::Bucket, Place::Bucket);
     let before = stage.source("before");
     let report = verify(&stage, &["--against", &before]).expect_code(1).json();
     assert_eq!(report["missing"], 200, "{report}");
@@ -71,7 +71,7 @@ fn selections_and_held_back_markers_are_what_was_exported() {
 
 #[test]
 fn a_run_that_did_not_finish_is_named_and_keeps_repair_away() {
-    let stage = stage(Place::Bucket, Place::Bucket);
+    let (stage, _lake) = stage(Place::Bucket, Place::Bucket);
     let mut head = stage.head();
     head["unfinished"] = serde_json::json!(["01M7XWAVQV47N4W8R7GXTZQBE9"]);
     stage.put_foreign("_millrace/HEAD.json", &head.to_string());
@@ -85,10 +85,10 @@ fn a_run_that_did_not_finish_is_named_and_keeps_repair_away() {
 
 #[test]
 fn what_is_broken_is_named() {
-    let stage = stage(Place::Folder, Place::Folder);
+    let (stage, _lake) = stage(Place::Folder, Place::Folder);
     let outcome = verify(&stage, &["--against", &format!("{}&prefix=tables/", stage.source("after"))]).expect_code(3);
     assert!(outcome.json()["error"]["message"].as_str().unwrap().contains("below `tables/`"), "{outcome}");
-    let receipt = stage.own_keys().into_iter().filter(|key| key.ends_with("changes.parquet")).next_back().unwrap();
+    let receipt = stage.own_keys().into_iter().rfind(|key| key.ends_with("changes.parquet")).unwrap();
     stage.put_foreign(&receipt, "torn");
     let report = verify(&stage, &[]);
     assert!(report.code == 4 || report.code == 2, "{report}");

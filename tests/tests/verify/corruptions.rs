@@ -36,7 +36,9 @@ fn change(stage: &Stage, key: &str, change: impl FnOnce(Vec<u8>) -> Option<Vec<u
     match (change(body), stage.to()) {
         (Some(body), Place::Folder) => fs::write(path, body).unwrap(),
         (None, Place::Folder) => fs::remove_file(path).unwrap(),
-        (Some(body), Place::Bucket) => drop(stage.server.put(BUCKET, &format!("{PREFIX}{key}"), body, None, &[])),
+        (Some(body), Place::Bucket) => {
+            stage.server.put(BUCKET, &format!("{PREFIX}{key}"), body, None, &[]);
+        }
         (None, Place::Bucket) => stage.server.delete(BUCKET, &format!("{PREFIX}{key}")),
     }
 }
@@ -131,7 +133,7 @@ fn repaired(stage: &Stage, options: &[&str], done: &Done) -> Value {
 
 #[test]
 fn in_a_bucket_a_listing_finds_all_of_them_and_repair_mends_just_those() {
-    let stage = stage(Place::Bucket, Place::Bucket);
+    let (stage, _lake) = stage(Place::Bucket, Place::Bucket);
     equal(&stage, &["--against", &stage.source("after")]);
     let done = corrupt_and_find(&stage, &[]);
     stage.server.clear_log();
@@ -145,7 +147,7 @@ fn in_a_bucket_a_listing_finds_all_of_them_and_repair_mends_just_those() {
 
 #[test]
 fn in_a_folder_a_flip_of_equal_size_is_found_by_reading_only() {
-    let stage = stage(Place::Folder, Place::Folder);
+    let (stage, _lake) = stage(Place::Folder, Place::Folder);
     let done = corrupt_and_find(&stage, &["--deep"]);
     let report = verify(&stage, &[]).expect_code(1).json();
     assert_eq!((&report["changed"], &report["missing"]), (&100.into(), &100.into()), "a listing cannot see flips: {report}");
@@ -157,7 +159,7 @@ fn in_a_folder_a_flip_of_equal_size_is_found_by_reading_only() {
 
 #[test]
 fn bytes_that_passed_through_are_compared_with_their_checksums() {
-    let stage = stage(Place::Folder, Place::Bucket);
+    let (stage, _lake) = stage(Place::Folder, Place::Bucket);
     let report = equal(&stage, &["--deep", "--concurrency", "3"]);
     assert_eq!((&report["objects"], &report["unproved"]), (&800.into(), &0.into()), "{report}");
     assert!(report["bytes"].as_u64().unwrap() > 800 && report["requests"]["data"] == 800, "{report}");
@@ -165,7 +167,7 @@ fn bytes_that_passed_through_are_compared_with_their_checksums() {
 
 #[test]
 fn people_see_a_table() {
-    let stage = stage(Place::Bucket, Place::Bucket);
+    let (stage, _lake) = stage(Place::Bucket, Place::Bucket);
     let gone = stage.data().into_keys().next().unwrap();
     change(&stage, &gone, |_| None);
     let outcome = millrace_tests::run::Millrace::of(&stage.user)

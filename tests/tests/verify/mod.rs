@@ -23,14 +23,12 @@ fn two_commits() -> MadeLake {
 }
 
 /// A lake of two commits, both exported one after the other.
-fn stage(from: Place, to: Place) -> Stage {
+fn stage(from: Place, to: Place) -> (Stage, MadeLake) {
     let lake = two_commits();
     let stage = Stage::of(lake.clone(), from, to);
-    // What the lake holds was loaded, or is copied here: the folder of the lake may go only where nothing is read from it.
-    std::mem::forget(lake);
     stage.exported("before", &[]);
     stage.exported("after", &[]);
-    stage
+    (stage, lake)
 }
 
 fn verify(stage: &Stage, options: &[&str]) -> Outcome {

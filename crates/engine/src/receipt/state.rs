@@ -12,6 +12,7 @@ use futures::StreamExt;
 use planner::{Error, Result};
 
 use super::CHANGES_SCHEMA;
+use crate::session::unreadable;
 
 /// In which order rows of one key come: the newest first; of a marker's two rows in one receipt the one that is present.
 pub(crate) const NEWEST_FIRST: &str = "seq DESC, present DESC";
@@ -47,7 +48,7 @@ impl Newest {
     /// Receipts that cannot be read.
     pub async fn next(&mut self) -> Result<Option<RecordBatch>> {
         while let Some(batch) = self.stream.next().await {
-            let batch = batch?;
+            let batch = batch.map_err(unreadable)?;
             let first = self.firsts.mask(batch.column(0).as_string::<i32>());
             let newest = filter_record_batch(&batch, &first).map_err(|e| Error::bug(format!("a state: {e}")))?;
             if newest.num_rows() > 0 {

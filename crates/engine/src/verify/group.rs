@@ -7,6 +7,8 @@ use futures::StreamExt;
 use planner::{Error, Result};
 use tempfile::TempDir;
 
+use crate::session::unreadable;
+
 /// What the receipts say of a key.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Recorded {
@@ -67,7 +69,7 @@ impl Groups {
         loop {
             if self.rows.as_ref().is_none_or(|rows| self.at >= rows.key.len()) {
                 let Some(batch) = self.stream.next().await else { return Ok(group) };
-                self.rows = Some(Rows::new(&batch?)?);
+                self.rows = Some(Rows::new(&batch.map_err(unreadable)?)?);
                 self.at = 0;
                 continue;
             }
