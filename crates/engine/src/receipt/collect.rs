@@ -30,7 +30,7 @@ pub async fn collect(destination: &Destination, head: &HeadFile, first: u64, kee
         return Ok(());
     }
     // The document of a receipt goes last: a folder without one is no receipt.
-    gone.sort_by_key(|d| d.key.ends_with(".json"));
+    gone.sort_by_key(|d| d.key.ends_with("/receipt.json"));
     for (one, end) in gone.iter().zip(destination.control().delete_many(&gone).await) {
         if let Err(error) = end {
             tracing::warn!("{} cannot be removed: {error}", one.key);

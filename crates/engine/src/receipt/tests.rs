@@ -23,8 +23,11 @@ fn key(name: u8) -> String {
     format!("k/{name:03}")
 }
 
-fn changes_file(folder: &Path, rows: &[(String, Option<i64>)]) -> PathBuf {
-    let texts = |f: &dyn Fn(&(String, Option<i64>)) -> Option<String>| -> ArrayRef {
+/// A key and its size, or `None` where it was removed.
+type Change = (String, Option<i64>);
+
+fn changes_file(folder: &Path, rows: &[Change]) -> PathBuf {
+    let texts = |f: &dyn Fn(&Change) -> Option<String>| -> ArrayRef {
         Arc::new(rows.iter().map(f).collect::<StringArray>())
     };
     let keys = texts(&|r| Some(r.0.clone()));
@@ -33,7 +36,7 @@ fn changes_file(folder: &Path, rows: &[(String, Option<i64>)]) -> PathBuf {
         Arc::clone(&keys),
         keys,
         Arc::new(rows.iter().map(|r| Some(r.1.is_some())).collect::<BooleanArray>()),
-        Arc::new(BinaryArray::from_iter(rows.iter().map(|r| r.1.map(|s| s.to_be_bytes())))),
+        Arc::new(rows.iter().map(|r| r.1.map(i64::to_be_bytes)).collect::<BinaryArray>()),
         Arc::new(rows.iter().map(|r| r.1).collect::<Int64Array>()),
         texts(&|r| r.1.map(|s| format!("etag-{s}"))),
         Arc::clone(&none),
@@ -104,12 +107,11 @@ async fn play(runs: &[Did], keep: u64) -> Result<(), TestCaseError> {
             }
         }
         for (key, size) in &changes {
-            match size {
-                Some(size) => drop(model.insert(key.clone(), *size)),
-                None => {
-                    model.remove(key);
-                    ever_removed.insert(key.clone());
-                }
+            if let Some(size) = size {
+                model.insert(key.clone(), *size);
+            } else {
+                model.remove(key);
+                ever_removed.insert(key.clone());
             }
         }
         // A marker that was retracted and published again has two rows.

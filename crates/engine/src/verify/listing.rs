@@ -82,12 +82,12 @@ async fn list((send, store, place): Start) {
                 }
             }
         }
-        let sent = match failed {
+        let next = match failed {
             Some(error) => Err(error.into()),
             None => batch(&found),
         };
-        let over = sent.is_err();
-        if send.send(sent).await.is_err() || over {
+        let over = next.is_err();
+        if send.send(next).await.is_err() || over {
             return;
         }
     }
