@@ -46,7 +46,8 @@ pub fn sorting_session() -> Result<SessionContext> {
         .with_batch_size(4096)
         // One sort has all the memory; a sort for each of many files would have too little.
         .with_repartition_sorts(false)
-        .with_sort_spill_reservation_bytes(MERGE_BYTES);
+        .with_sort_spill_reservation_bytes(MERGE_BYTES)
+        .set_bool("datafusion.sql_parser.map_string_types_to_utf8view", false);
     let runtime = RuntimeEnvBuilder::new().with_memory_pool(Arc::new(FairSpillPool::new(SORT_BYTES))).build_arc()?;
     Ok(SessionContext::new_with_config_rt(config, runtime))
 }

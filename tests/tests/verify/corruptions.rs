@@ -43,14 +43,33 @@ fn change(stage: &Stage, key: &str, change: impl FnOnce(Vec<u8>) -> Option<Vec<u
     }
 }
 
-fn flipped(mut body: Vec<u8>) -> Option<Vec<u8>> {
-    body[0] ^= 1;
-    Some(body)
+/// The same for many objects.
+fn change_all(stage: &Stage, keys: &BTreeSet<String>, with: impl Fn(&str, Vec<u8>) -> Option<Vec<u8>>) {
+    for key in keys {
+        change(stage, key, |body| with(key, body));
+    }
 }
 
-fn longer(mut body: Vec<u8>) -> Option<Vec<u8>> {
-    body.push(b'!');
-    Some(body)
+fn delete(stage: &Stage, keys: &BTreeSet<String>) {
+    change_all(stage, keys, |_, _| None);
+}
+
+fn flip(stage: &Stage, keys: &BTreeSet<String>) {
+    change_all(stage, keys, |_, mut body| {
+        body[0] ^= 1;
+        Some(body)
+    });
+}
+
+fn lengthen(stage: &Stage, keys: &BTreeSet<String>) {
+    change_all(stage, keys, |_, mut body| {
+        body.push(b'!');
+        Some(body)
+    });
+}
+
+fn leave_over(stage: &Stage, keys: &BTreeSet<String>) {
+    change_all(stage, keys, |_, _| Some(b"left".to_vec()));
 }
 
 /// What was done to which keys.
@@ -80,37 +99,35 @@ fn corrupt_and_find(stage: &Stage, by: &[&str]) -> Done {
     let mut gone: Vec<String> = stage.expected("before").into_keys().filter(|key| !there.contains(key)).collect();
     let mut done = Done { missing: random.take(&mut keys), ..Done::default() };
     let pristine = stage.data();
-    let (snapshot, restore) = (pristine.clone(), |keys: &BTreeSet<String>| {
-        keys.iter().for_each(|key| change(stage, key, |_| pristine.get(key).cloned()));
-    });
-    done.missing.iter().for_each(|key| change(stage, key, |_| None));
+    let restore = |keys: &BTreeSet<String>| change_all(stage, keys, |key, _| pristine.get(key).cloned());
+    delete(stage, &done.missing);
     let report = verify(stage, &[]).expect_code(1).json();
     names(&report, "missing", &done.missing);
     assert_eq!((&report["missing"], &report["differences"]), (&MANY.into(), &MANY.into()));
     restore(&done.missing);
     done.longer = random.take(&mut keys);
-    done.longer.iter().for_each(|key| change(stage, key, longer));
+    lengthen(stage, &done.longer);
     let report = verify(stage, &[]).expect_code(1).json();
     names(&report, "changed", &done.longer);
     restore(&done.longer);
     done.flipped = random.take(&mut keys);
-    done.flipped.iter().for_each(|key| change(stage, key, flipped));
+    flip(stage, &done.flipped);
     let report = verify(stage, by).expect_code(1).json();
     names(&report, "changed", &done.flipped);
     assert_eq!(report["differences"], MANY, "{report}");
     restore(&done.flipped);
     done.left_over = random.take(&mut gone);
-    done.left_over.iter().for_each(|key| change(stage, key, |_| Some(b"left".to_vec())));
+    leave_over(stage, &done.left_over);
     let report = verify(stage, &[]).expect_code(1).json();
     names(&report, "left_over", &done.left_over);
-    done.left_over.iter().for_each(|key| change(stage, key, |_| None));
-    assert_eq!(stage.data(), snapshot);
+    delete(stage, &done.left_over);
+    assert_eq!(stage.data(), pristine);
     equal(stage, by);
     // Now all at once.
-    done.missing.iter().for_each(|key| change(stage, key, |_| None));
-    done.longer.iter().for_each(|key| change(stage, key, longer));
-    done.flipped.iter().for_each(|key| change(stage, key, flipped));
-    done.left_over.iter().for_each(|key| change(stage, key, |_| Some(b"left".to_vec())));
+    delete(stage, &done.missing);
+    lengthen(stage, &done.longer);
+    flip(stage, &done.flipped);
+    leave_over(stage, &done.left_over);
     stage.put_foreign("somebody/else.txt", "not ours");
     done
 }

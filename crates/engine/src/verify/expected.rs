@@ -44,9 +44,11 @@ impl Expected {
         register_changes(&context, &files, &self.chain).await?;
         context.register_table("listed", Arc::new(listing::table(destination)?))?;
         let mut sides = vec![
-            "SELECT key, CAST(0 AS INT) AS side, seq, present, size, stored_etag, etag, checksum, proof, identity FROM changes",
-            "SELECT key, CAST(1 AS INT), CAST(0 AS BIGINT), true, size, etag, CAST(NULL AS VARCHAR), CAST(NULL AS VARCHAR), \
-             CAST(NULL AS VARCHAR), CAST(NULL AS BYTEA) FROM listed",
+            "SELECT key AS key, CAST(0 AS INT) AS side, seq AS seq, present AS present, size AS size, stored_etag AS stored_etag, \
+             etag AS entry_etag, checksum AS checksum, proof AS proof, identity AS identity FROM changes",
+            "SELECT key AS key, CAST(1 AS INT) AS side, CAST(0 AS BIGINT) AS seq, true AS present, size AS size, \
+             etag AS stored_etag, CAST(NULL AS VARCHAR) AS entry_etag, CAST(NULL AS VARCHAR) AS checksum, \
+             CAST(NULL AS VARCHAR) AS proof, CAST(NULL AS BYTEA) AS identity FROM listed",
         ];
         let mut kept = None;
         if let Some((folder, plan)) = self.target {
@@ -56,13 +58,14 @@ impl Expected {
                 let local = Files::mount(&context, 1, &local_files(folder.path())?)?;
                 context.register_table("target", local.table(shards, &ROW_SCHEMA)?)?;
                 sides.push(
-                    "SELECT key, CAST(2 AS INT), CAST(0 AS BIGINT), true, size, CAST(NULL AS VARCHAR), etag, \
-                     CAST(NULL AS VARCHAR), CAST(NULL AS VARCHAR), identity FROM target",
+                    "SELECT key AS key, CAST(2 AS INT) AS side, CAST(0 AS BIGINT) AS seq, true AS present, size AS size, \
+                     CAST(NULL AS VARCHAR) AS stored_etag, etag AS entry_etag, CAST(NULL AS VARCHAR) AS checksum, \
+                     CAST(NULL AS VARCHAR) AS proof, identity AS identity FROM target",
                 );
             }
             kept = Some(folder);
         }
-        let query = format!("{} ORDER BY key, side, {NEWEST_FIRST}", sides.join(" UNION ALL "));
+        let query = format!("SELECT * FROM ({}) ORDER BY key, side, {NEWEST_FIRST}", sides.join(" UNION ALL "));
         let stream = context.sql(&query).await?.execute_stream().await?;
         Ok(Groups::new(stream, kept))
     }
