@@ -27,9 +27,7 @@ fn key(name: u8) -> String {
 type Change = (String, Option<i64>);
 
 fn changes_file(folder: &Path, rows: &[Change]) -> PathBuf {
-    let texts = |f: &dyn Fn(&Change) -> Option<String>| -> ArrayRef {
-        Arc::new(rows.iter().map(f).collect::<StringArray>())
-    };
+    let texts = |f: &dyn Fn(&Change) -> Option<String>| -> ArrayRef { Arc::new(rows.iter().map(f).collect::<StringArray>()) };
     let keys = texts(&|r| Some(r.0.clone()));
     let none = texts(&|_| None);
     let columns: Vec<ArrayRef> = vec![
