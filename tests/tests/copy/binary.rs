@@ -10,6 +10,7 @@ use millrace_tests::{
     lakes::Lake,
     run::{Millrace, Outcome, User},
     s3::{Fault, Rule, S3Server, Target},
+    tree::md5_hex,
 };
 
 /// A lake in a bucket, and an empty bucket beside it.
@@ -80,6 +81,44 @@ fn what_passes_is_not_seen_from_outside() {
         assert!(server.hits(rule) > 3, "{fault:?}: {outcome}");
         assert_eq!(outcome.json()["failed"], 0);
     }
+}
+
+/// What stays wrong with one key fails that key, by name; its neighbours are copied, and nothing bad is there under its name.
+#[test]
+fn what_stays_fails_one_key_and_leaves_nothing_bad() {
+    let faults = [
+        Fault::error(500, "InternalError"),
+        Fault::error(403, "AccessDenied"),
+        Fault::error_in_200("InternalError"),
+        Fault::Empty { applied: false },
+        Fault::Reset { applied: false },
+        Fault::FlipUnnoticed,
+        Fault::WrongEtag,
+        Fault::NoEtag,
+    ];
+    let tried = |fault: &Fault| {
+        let (server, lake) = bed();
+        let object = lake.objects("head").into_iter().find(|object| object.size_bytes > 100).unwrap();
+        let key = format!("out/{}", object.path);
+        server.fault(Rule::new(Target::on("CopyObject").bucket("dest").key(&key), fault.clone()));
+        let outcome = export(&server, &source(&lake)).run().expect_code(1);
+        let report = outcome.json();
+        assert_eq!((&report["failed"], &report["state"]), (&1.into(), &"failed".into()), "{fault:?}: {outcome}");
+        assert_eq!(report["failures"][0]["key"], object.path.as_str(), "{fault:?}");
+        assert!(report["failures"][0]["error"].as_str().is_some_and(|error| !error.is_empty()), "{fault:?}: {outcome}");
+        // What is there, if anything, is right: a good copy whose answers were wrong.
+        let there = server.get("dest", &key).map(|object| md5_hex(&object.bytes()));
+        assert!(there.is_none_or(|md5| md5 == object.checksum), "{fault:?}");
+        assert!(server.keys("dest", "out/EXPORT_").iter().all(|key| key.ends_with("_FAILURE")), "{fault:?}");
+        server.clear_faults();
+        assert_eq!(export(&server, &source(&lake)).run().expect_code(0).json()["failed"], 0, "{fault:?}");
+        assert_eq!(md5_hex(&server.get("dest", &key).unwrap().bytes()), object.checksum, "{fault:?}");
+    };
+    std::thread::scope(|threads| {
+        for fault in &faults {
+            threads.spawn(|| tried(fault));
+        }
+    });
 }
 
 #[test]

@@ -71,7 +71,7 @@ impl Window {
         let is_news = change != Change::Grown || state.told.is_none_or(|told| now >= told + TOLD_EVERY);
         if is_news {
             state.told = Some(now);
-            tracing::debug!(endpoint = self.endpoint, window, before, "the window has {}", word(change));
+            tracing::info!(endpoint = self.endpoint, window, before, "the window has {}", word(change));
         }
     }
 
