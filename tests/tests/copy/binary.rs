@@ -77,9 +77,13 @@ fn what_passes_is_not_seen_from_outside() {
     for fault in faults {
         let (server, lake) = bed();
         let rule = server.fault(Rule::new(Target::on("CopyObject").bucket("dest"), fault.clone()).every(3));
-        let outcome = export(&server, &source(&lake)).run().expect_code(0);
+        let outcome = export(&server, &source(&lake)).arg("-v").run().expect_code(0);
         assert!(server.hits(rule) > 3, "{fault:?}: {outcome}");
         assert_eq!(outcome.json()["failed"], 0);
+        // A store that asks for fewer requests gets fewer, and that is told.
+        if fault == Fault::slow_down() {
+            assert!(outcome.stderr.contains("the window has"), "{outcome}");
+        }
     }
 }
 
