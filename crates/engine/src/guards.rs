@@ -16,7 +16,9 @@ const DEFAULT_SHARE: f64 = 50.0;
 /// # Errors
 /// `Guard` with the numbers.
 pub fn check_deletes(plan: &PlanFile, guards: &Guards) -> Result<()> {
-    let (deletes, there) = (plan.summary.deleted, plan.summary.base_objects);
+    let deletes = plan.summary.deleted;
+    // Of a destination that is taken over, and after runs that did not finish, more may be there than the base has.
+    let there = plan.summary.base_objects.max(deletes);
     if guards.force || deletes == 0 {
         return Ok(());
     }

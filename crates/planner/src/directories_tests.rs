@@ -31,6 +31,14 @@ mod oracle {
         pub deletes: BTreeSet<String>,
     }
 
+    /// The base as runs that did not finish left it: what they did is known, with its new state.
+    pub(super) fn overlaid(base: &Commit, known: &BTreeMap<String, Option<u8>>) -> Commit {
+        let mut base = base.clone();
+        base.retain(|key, _| !known.contains_key(key));
+        base.extend(known.iter().filter_map(|(key, value)| Some((key.clone(), (*value)?))));
+        base
+    }
+
     pub(super) fn plan(
         base: &Commit,
         unknown: &BTreeSet<String>,
@@ -78,16 +86,19 @@ fn entry(path: &str, identity: u8) -> EntryRow {
 
 type Got = (BTreeSet<String>, BTreeSet<String>, BTreeSet<String>, BTreeSet<String>);
 
+/// What unfinished runs left: data keys with a known state, and keys that may hold anything. None is both.
+type Left = (BTreeMap<String, Option<u8>>, BTreeSet<String>);
+
 /// Streams every key of both sides through [`Directories`], as planning does.
 fn streamed(
     sides: (&oracle::Commit, &oracle::Commit),
     selected: (Selects, Selects),
-    unknown: &BTreeSet<String>,
+    (known, unknown): &Left,
     full: bool,
     listed: &BTreeSet<String>,
 ) -> Got {
     let (mut directories, mut closed, mut got) = (Directories::new(full), Vec::new(), Got::default());
-    let keys: BTreeSet<String> = sides.0.keys().chain(sides.1.keys()).chain(unknown).cloned().collect();
+    let keys: BTreeSet<String> = sides.0.keys().chain(sides.1.keys()).chain(unknown).chain(known.keys()).cloned().collect();
     for key in &keys {
         let pick = |commit: &oracle::Commit, f: &dyn Fn(&str, u8) -> bool| {
             let entry = commit.get(key).copied();
@@ -95,7 +106,7 @@ fn streamed(
         };
         let (base, unselected_base) = pick(sides.0, &selected.0);
         let (target, unselected_target) = pick(sides.1, &selected.1);
-        let base = base.filter(|_| !unknown.contains(key));
+        let base = known.get(key).map_or(base, |state| *state).filter(|_| !unknown.contains(key));
         let changed = unknown.contains(key) || base != target || (full && target.is_some());
         let facts = RowFacts { changed, unselected: (unselected_base, unselected_target), ..RowFacts::default() };
         if is_marker(key) {
@@ -140,6 +151,12 @@ fn some_keys() -> impl Strategy<Value = BTreeSet<String>> {
     proptest::collection::btree_set(proptest::sample::select(&KEYS[..]).prop_map(str::to_owned), 0..3)
 }
 
+/// States of data keys that runs left, whatever the commits say. Markers are never believed.
+fn some_states() -> impl Strategy<Value = BTreeMap<String, Option<u8>>> {
+    let data = KEYS.into_iter().filter(|key| !is_marker(key)).map(str::to_owned).collect::<Vec<_>>();
+    proptest::collection::btree_map(proptest::sample::select(data), proptest::option::of(1_u8..4), 0..4)
+}
+
 /// Whether a key with this identity is selected.
 type Selects = fn(&str, u8) -> bool;
 
@@ -157,13 +174,15 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 4000, ..ProptestConfig::default() })]
     #[test]
     fn streaming_decides_what_the_rules_say(
-        base in commit(), target in commit(), unknown in some_keys(), listed in some_keys(),
+        base in commit(), target in commit(), known in some_states(), unknown in some_keys(), listed in some_keys(),
         old in 0_usize..5, new in 0_usize..5, full: bool,
     ) {
         let listed: BTreeSet<_> = listed.into_iter().filter(|k| is_marker(k)).collect();
         let (old, new) = (selection(old), selection(new));
-        let expected = oracle::plan(&oracle::view(&base, old), &unknown, &oracle::view(&target, new), full, &listed);
-        let got = streamed((&base, &target), (old, new), &unknown, full, &listed);
+        let known: BTreeMap<_, _> = known.into_iter().filter(|(key, _)| !unknown.contains(key)).collect();
+        let believed = oracle::overlaid(&oracle::view(&base, old), &known);
+        let expected = oracle::plan(&believed, &unknown, &oracle::view(&target, new), full, &listed);
+        let got = streamed((&base, &target), (old, new), &(known, unknown), full, &listed);
         prop_assert_eq!(got.0, expected.retract);
         prop_assert_eq!(got.1, expected.publish);
         prop_assert_eq!(got.2, expected.copies);

@@ -121,6 +121,14 @@ impl Error {
     }
 }
 
+impl Error {
+    /// A Parquet file of ours that cannot be read.
+    fn damaged(what: &str) -> Self {
+        Self::corrupt(format!("a file of a plan or of a receipt is damaged: {what}"))
+            .with_help("restore it; or move `_millrace/` at the destination aside and export with --full")
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)
@@ -140,6 +148,7 @@ impl From<datafusion::error::DataFusionError> for Error {
         match error {
             D::External(inner) => match inner.downcast::<Self>() {
                 Ok(ours) => *ours,
+                Err(other) if other.is::<datafusion::parquet::errors::ParquetError>() => Self::damaged(&other.to_string()),
                 Err(other) => Self::bug(format!("the query engine failed: {other}")),
             },
             D::Context(_, inner) => Self::from(*inner),
@@ -147,6 +156,7 @@ impl From<datafusion::error::DataFusionError> for Error {
                 Self::usage(error.strip_backtrace())
             }
             D::Execution(_) | D::ArrowError(..) => Self::usage(error.strip_backtrace()),
+            D::ParquetError(_) => Self::damaged(&error.strip_backtrace()),
             other => Self::bug(format!("the query engine failed: {}", other.strip_backtrace())),
         }
     }

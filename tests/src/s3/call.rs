@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use hyper::{HeaderMap, http::Extensions};
 use s3s::{S3Result, dto::ETag, s3_error};
+use tokio::sync::Notify;
 
 use super::{fault::Fault, log::Op};
 
@@ -14,6 +15,7 @@ const CONDITIONS: [&str; 4] = ["if-match", "if-none-match", "x-amz-copy-source-i
 pub(crate) struct Call {
     op: Mutex<Op>,
     fault: OnceLock<Fault>,
+    cut: Notify,
 }
 
 impl Call {
@@ -26,7 +28,7 @@ impl Call {
                 op.conditions.insert(name.to_owned(), value);
             }
         }
-        Self { op: Mutex::new(op), fault: OnceLock::new() }
+        Self { op: Mutex::new(op), fault: OnceLock::new(), cut: Notify::new() }
     }
 
     /// The call that a request carries.
@@ -59,6 +61,16 @@ impl Call {
     pub(crate) fn set_fault(&self, fault: Fault) {
         self.note(|op| op.fault = Some(format!("{fault:?}")));
         let _ = self.fault.set(fault);
+    }
+
+    /// Closes the connection; the request goes on.
+    pub(crate) fn cut(&self) {
+        self.cut.notify_one();
+    }
+
+    /// Waits until the connection is to be closed.
+    pub(crate) async fn is_cut(&self) {
+        self.cut.notified().await;
     }
 
     pub(crate) fn fault(&self) -> Option<&Fault> {

@@ -1,8 +1,59 @@
 //! Scripted faults: which requests meet one, and what happens to them.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI32, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
 
 use super::log::is_write;
+
+/// The process that a [`Fault::Signal`] is sent to. It is named when it was started, after the rule was made.
+#[derive(Debug, Clone, Default)]
+pub struct Victim(Arc<AtomicI32>);
+
+impl PartialEq for Victim {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Victim {}
+
+impl Victim {
+    /// From now on it is this process; 0 for none.
+    pub fn is(&self, process: u32) {
+        self.0.store(i32::try_from(process).unwrap(), Ordering::SeqCst);
+    }
+
+    /// Sends a signal. A process that was only just started may not be named yet.
+    pub(crate) fn send(&self, signal: Signal) {
+        let begun = Instant::now();
+        while self.0.load(Ordering::SeqCst) == 0 && begun.elapsed() < Duration::from_secs(1) {
+            thread::sleep(Duration::from_millis(1));
+        }
+        if let Some(process) = Pid::from_raw(self.0.load(Ordering::SeqCst)) {
+            // It may have ended meanwhile.
+            let _ = kill_process(process, signal);
+        }
+    }
+}
+
+/// What becomes of a request at whose arrival its client was sent a signal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// It is not carried out, and its connection is closed.
+    Lost,
+    /// It is carried out at once.
+    Applied,
+    /// It is carried out so much later.
+    Late(Duration),
+}
 
 /// What happens to a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +84,17 @@ pub enum Fault {
     },
     /// The request is carried out later, even if nobody waits for its answer any more.
     Delay(Duration),
+    /// The connection is closed without an answer, and the request is carried out so much later.
+    ResetLate(Duration),
+    /// When the request has arrived, a process is sent a signal.
+    Signal {
+        /// The process.
+        victim: Victim,
+        /// The signal.
+        signal: Signal,
+        /// And then?
+        fate: Fate,
+    },
     /// A body is cut after so many bytes, by closing the connection.
     Truncate {
         /// Bytes that are sent.
@@ -85,9 +147,15 @@ impl Fault {
         Self::error(200, code)
     }
 
+    /// `kill -9` at a request.
+    pub fn kill(victim: &Victim, fate: Fate) -> Self {
+        Self::Signal { victim: victim.clone(), signal: Signal::KILL, fate }
+    }
+
     /// Is the request kept from being carried out?
     pub(crate) fn prevents(&self) -> bool {
         match self {
+            Self::Signal { fate, .. } => *fate == Fate::Lost,
             Self::Error { applied, .. } | Self::Empty { applied } | Self::Reset { applied } | Self::Stall { applied } => !applied,
             _ => false,
         }

@@ -13,19 +13,28 @@ use hyper::{
 };
 use s3s::service::S3Service;
 
-use super::{call::Call, fault::Fault, state::Shared};
+use super::{
+    call::Call,
+    fault::{Fate, Fault},
+    state::Shared,
+};
 use crate::background::{Answer, DropConnection, Handler};
 
 /// The handler of a server's requests.
 pub(crate) fn handler(shared: Arc<Shared>, service: S3Service) -> Handler {
     Arc::new(move |request| {
-        let task = tokio::spawn(process(Arc::clone(&shared), service.clone(), request));
-        Box::pin(async move { task.await.unwrap_or(Err(DropConnection)) })
+        let call = Arc::new(Call::new(request.headers()));
+        let task = tokio::spawn(process(Arc::clone(&shared), service.clone(), request, Arc::clone(&call)));
+        Box::pin(async move {
+            tokio::select! {
+                () = call.is_cut() => Err(DropConnection),
+                answer = task => answer.unwrap_or(Err(DropConnection)),
+            }
+        })
     })
 }
 
-async fn process(shared: Arc<Shared>, service: S3Service, request: Request<Incoming>) -> Answer {
-    let call = Arc::new(Call::new(request.headers()));
+async fn process(shared: Arc<Shared>, service: S3Service, request: Request<Incoming>, call: Arc<Call>) -> Answer {
     let mut request = request.map(s3s::Body::from);
     request.extensions_mut().insert(Arc::clone(&call));
     let answer = match service.call(request).await {
@@ -43,7 +52,7 @@ async fn process(shared: Arc<Shared>, service: S3Service, request: Request<Incom
 /// The answer as the fault of the request leaves it; none for silence.
 fn spoil(call: &Call, response: Response<s3s::Body>) -> Option<Answer> {
     let response = match call.fault() {
-        Some(Fault::Reset { .. }) => return Some(Err(DropConnection)),
+        Some(Fault::Reset { .. } | Fault::Signal { fate: Fate::Lost, .. }) => return Some(Err(DropConnection)),
         Some(Fault::Stall { .. }) => return None,
         Some(Fault::Error { status, code, .. }) => error(*status, code),
         Some(Fault::Empty { .. }) => Response::new(s3s::Body::empty()),

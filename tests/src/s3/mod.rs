@@ -37,7 +37,7 @@ use self::{access::Denial, state::Shared};
 pub use self::{
     access::{KeyPair, Permission},
     body::Body,
-    fault::{Fault, Rule, Target},
+    fault::{Fate, Fault, Rule, Target, Victim},
     log::{Log, Op, is_write},
     object::{Bucket, Buckets, Object},
 };

@@ -13,7 +13,7 @@ use super::{
     access::{Denial, KeyPair},
     body::Body,
     call::Call,
-    fault::{Fault, Rule},
+    fault::{Fate, Fault, Rule},
     log::{Log, Op},
     object::{Bucket, Buckets, Object},
 };
@@ -107,8 +107,16 @@ impl Shared {
         if !latency.is_zero() {
             tokio::time::sleep(latency).await;
         }
+        if let Some(Fault::Signal { victim, signal, .. }) = call.fault() {
+            victim.send(*signal);
+        }
+        if let Some(Fault::ResetLate(_)) = call.fault() {
+            call.cut();
+        }
         match call.fault() {
-            Some(Fault::Delay(delay)) => tokio::time::sleep(*delay).await,
+            Some(Fault::Signal { fate: Fate::Late(delay), .. } | Fault::Delay(delay) | Fault::ResetLate(delay)) => {
+                tokio::time::sleep(*delay).await;
+            }
             Some(fault) if fault.prevents() => return Err(s3_error!(InternalError, "a scripted fault")),
             _ => {}
         }

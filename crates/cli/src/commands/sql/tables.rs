@@ -97,6 +97,9 @@ impl Tables<'_> {
 
     async fn plan(&self, at: &MetadataStore, location: &Location) -> Result<()> {
         let plan = read_plan(at, &location.to_string()).await?;
+        if plan.is_empty() {
+            return self.add("plan", self.session.read_batch(RecordBatch::new_empty(Arc::clone(&ROW_SCHEMA)))?.into_view());
+        }
         let files = plan.shards().map(|(_, _, shard)| shard.file.clone());
         self.add("plan", self.mount(at)?.table(files, &ROW_SCHEMA)?)
     }
