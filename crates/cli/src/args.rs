@@ -17,7 +17,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use export::{ApplyArgs, ExportArgs, PlanArgs, SelectionArgs, SparkArgs};
 pub(crate) use lake::{LakeArgs, LakeCommand, LakeCommitArgs, LakeInitArgs, LakeMergeArgs, LakeRefArgs, StrategyArg, WordsArgs};
-pub(crate) use look::{CatArgs, CompletionsArgs, DiffArgs, LogArgs, LsArgs, RefsArgs, RunsArgs, SqlArgs};
+pub(crate) use look::{CatArgs, CompletionsArgs, DiffArgs, LogArgs, LsArgs, RefsArgs, RunRefArgs, RunsArgs, SqlArgs, WaitArgs};
 pub(crate) use verify::VerifyArgs;
 
 /// Everything that was typed.
@@ -66,6 +66,12 @@ pub(crate) enum Command {
     Verify(VerifyArgs),
     /// List the runs of a destination, newest first
     Runs(RunsArgs),
+    /// Show how a run stands
+    Status(RunRefArgs),
+    /// Wait until a run has ended, and end as it did
+    Wait(WaitArgs),
+    /// Ask a run to stop
+    Cancel(RunRefArgs),
     /// List the objects of a commit
     Ls(LsArgs),
     /// List the differences of two commits

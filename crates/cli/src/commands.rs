@@ -3,6 +3,8 @@
 mod apply;
 mod cat;
 mod completions;
+mod control;
+mod detach;
 mod diff;
 mod export;
 mod lake;
@@ -15,6 +17,8 @@ mod runs;
 mod source;
 mod sql;
 mod verify;
+
+pub(crate) use detach::RUN_LINE;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -52,8 +56,13 @@ impl Context {
 /// Does what was typed, and tells what went wrong.
 pub(crate) async fn run(cli: Cli, screen: Screen) -> ExitStatus {
     let context = Context { out: Output::new(&cli.global), screen, global: cli.global };
+    if detach::is_detached() {
+        detach::leave_terminal();
+    }
     let outcome = match cli.command {
-        // These stop by themselves: what is in flight is finished first, and a report is written.
+        // These two stop by themselves: what is in flight is finished first, and a report is written.
+        Command::Export(args) if args.run.detach && !detach::is_detached() => detach::run(&context).await,
+        Command::Apply(args) if args.run.detach && !detach::is_detached() => detach::run(&context).await,
         Command::Export(args) => export::run(&context, &args).await,
         Command::Apply(args) => apply::run(&context, &args).await,
         Command::Verify(args) => verify::run(&context, &args).await,
@@ -77,6 +86,9 @@ async fn look(context: &Context, command: Command) -> Outcome {
     match command {
         Command::Plan(args) => plan::run(context, &args).await,
         Command::Runs(args) => runs::run(context, &args).await,
+        Command::Status(args) => control::status(context, &args).await,
+        Command::Wait(args) => control::wait(context, &args).await,
+        Command::Cancel(args) => control::cancel(context, &args).await,
         Command::Ls(args) => ls::run(context, &args).await,
         Command::Diff(args) => diff::run(context, &args).await,
         Command::Log(args) => log::run(context, &args).await,

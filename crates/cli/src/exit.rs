@@ -42,6 +42,12 @@ impl ExitStatus {
         }
     }
 
+    /// What another process of this program ended with.
+    pub(crate) fn of_code(code: Option<i32>) -> Self {
+        let all = [Self::Success, Self::Failed, Self::Usage, Self::Guard, Self::Unreachable, Self::TimedOut, Self::Interrupted];
+        all.into_iter().find(|status| code == Some(status.code().into())).unwrap_or(Self::Bug)
+    }
+
     /// How a run ended. The error's kind decides where there is one: a run that failed because nothing could be reached is
     /// something else than one with failed objects.
     pub(crate) fn of_report(report: &RunReport) -> Self {

@@ -35,6 +35,16 @@ pub(crate) fn stores(global: &GlobalArgs) -> Result<Vec<StoreSettings>> {
     Ok(all)
 }
 
+/// A folder of the user's for what a run leaves on this machine; made where it is not there.
+pub(crate) fn cache_folder(name: &str) -> Result<PathBuf> {
+    let dirs = ProjectDirs::from("", "", "millrace")
+        .ok_or_else(|| Error::usage("there is no home directory to keep the log of a run in").with_help("set HOME"))?;
+    let folder = dirs.cache_dir().join(name);
+    std::fs::create_dir_all(&folder)
+        .map_err(|e| Error::usage(format!("{}: {e}", folder.display())).with_help("set XDG_CACHE_HOME"))?;
+    Ok(folder)
+}
+
 /// `--config`, else `./millrace.toml`, else the user's. A file that was named must be there, the others need not.
 fn file(named: Option<&Path>) -> Result<Option<PathBuf>> {
     if let Some(named) = named {

@@ -16,10 +16,11 @@ use tempfile::TempDir;
 use worker::FailureKind;
 
 use crate::destination::{Destination, OWN_FOLDER};
-use crate::head::{Current, HEAD_KEY, Head};
+use crate::head::{Current, HEAD_KEY, HeadFile};
 use crate::receipt;
 use crate::request::{Adopt, ExportRequest};
 use crate::session::{plan_keys, present_keys};
+use crate::unfinished::{self, Unfinished};
 
 /// What planning starts from.
 #[derive(Debug, Clone, Default)]
@@ -63,12 +64,12 @@ pub async fn stored_plan(destination: &Destination, run: &str) -> Result<PlanFil
 ///
 /// # Errors
 /// `Guard` for a destination of another view, a claim against HEAD, or a branch that went back.
-pub async fn believed(destination: &Destination, head: &Head, request: &ExportRequest, view: &View) -> Result<Believed> {
+pub async fn believed(destination: &Destination, head: &HeadFile, request: &ExportRequest, view: &View) -> Result<Believed> {
     let mut plans = Vec::new();
-    for run in &head.file.unfinished {
+    for run in &head.unfinished {
         plans.push(stored_plan(destination, run).await?);
     }
-    let current = head.file.current.as_ref();
+    let current = head.current.as_ref();
     let mut believed = Believed::default();
     let there = current.map(|c| &c.view).or_else(|| plans.first().map(|p| &p.view));
     if let Some(there) = there.filter(|there| !there.same_root(view)) {
@@ -76,9 +77,9 @@ pub async fn believed(destination: &Destination, head: &Head, request: &ExportRe
     }
     let part = Part::new(&view.prefix);
     for plan in &plans {
-        let keys = unfinished_keys(destination, plan).await?;
-        believed.base.unknown.extend(keys.iter().flat_map(|key| part.paths_of(key)));
-        believed.notes.push(format!("run {} did not finish: its {} keys are planned again", plan.run, rows(plan)));
+        let run = Unfinished::load(destination, plan.clone(), !request.run.no_resume).await?;
+        let known = run.lay_over(destination, &part, &mut believed.base).await?;
+        believed.notes.push(unfinished::shown(&plan.run, rows(plan), known));
     }
     believed.base.unknown.extend(request.unknown.iter().flat_map(|key| part.paths_of(key)));
     match (current, plans.first().and_then(|p| p.claim.clone())) {
@@ -93,8 +94,11 @@ pub async fn believed(destination: &Destination, head: &Head, request: &ExportRe
             contradiction(request, None, destination)?;
             if !request.guards.assume_empty {
                 found(destination, true, &mut believed.base).await?;
-                let Base { unknown, in_the_way, .. } = &mut believed.base;
-                in_the_way.retain(|key| !unknown.contains(&part.path_of(key)));
+                let Base { unknown, known, in_the_way, .. } = &mut believed.base;
+                in_the_way.retain(|key| {
+                    let path = part.path_of(key);
+                    !unknown.contains(&path) && !known.contains_key(&path)
+                });
             }
         }
     }
@@ -133,6 +137,7 @@ async fn from_head(destination: &Destination, current: &Current, request: &Expor
             ));
         }
         all_unknown(destination, current, believed).await?;
+        believed.base.unknown.extend(std::mem::take(&mut believed.base.known).into_keys());
         believed.distrust = true;
         believed.base.commit = Some(PlanBase { commit: from.id.clone(), metarange: from.metarange.clone(), claimed: true });
         return Ok(());
@@ -176,7 +181,10 @@ async fn from_receipts(destination: &Destination, current: &Current, base: &Plan
 async fn all_unknown(destination: &Destination, current: &Current, believed: &mut Believed) -> Result<()> {
     let chain = receipt::chain(destination, &current.receipt).await?;
     let part = Part::new(&current.view.prefix);
-    believed.base.unknown.extend(present_keys(destination, &chain).await?.iter().flat_map(|key| part.paths_of(key)));
+    let paths = present_keys(destination, &chain).await?;
+    let known = &believed.base.known;
+    let paths = paths.iter().flat_map(|key| part.paths_of(key)).filter(|path| !known.contains_key(path));
+    believed.base.unknown.extend(paths);
     Ok(())
 }
 
@@ -283,7 +291,7 @@ async fn neighbours(destination: &Destination, force: bool) -> Result<()> {
 /// The destination holds another lake or another part: only with `--adopt`.
 async fn adopted(
     destination: &Destination,
-    head: &Head,
+    head: &HeadFile,
     request: &ExportRequest,
     there: &View,
     view: &View,
@@ -299,7 +307,7 @@ async fn adopted(
         }
         Adopt::Foreign => believed.notes.push(format!("the objects of {} stay and become foreign", shown(there))),
         Adopt::Own => {
-            if let Some(current) = &head.file.current {
+            if let Some(current) = &head.current {
                 let chain = receipt::chain(destination, &current.receipt).await?;
                 keys.extend(present_keys(destination, &chain).await?);
             }
@@ -320,8 +328,8 @@ async fn adopted(
 
 /// Whether nothing has to be done: the same view of the same commit, proved by a receipt, and nothing left undone.
 #[must_use]
-pub fn is_current(head: &Head, commit: &Commit, view: &View) -> bool {
-    let file = &head.file;
+pub fn is_current(head: &HeadFile, commit: &Commit, view: &View) -> bool {
+    let file = head;
     file.unfinished.is_empty()
         && file.current.as_ref().is_some_and(|c| c.commit == commit.name() && c.metarange == commit.metarange && c.view == *view)
 }

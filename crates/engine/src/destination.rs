@@ -7,18 +7,23 @@
 //! _millrace/runs/<run>/                     run.json, plan/
 //! ```
 
+use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures::TryStreamExt;
+use futures::{StreamExt, TryStreamExt};
 use planner::{Error, Location, MetadataStore, Result, Stores};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use worker::store::{Attributes, Condition, Listed, PutOptions};
-use worker::{FailureKind, Registry, RequestClass, Store, StoreError};
+use tokio_util::io::ReaderStream;
+use worker::store::{Attributes, Condition, Deletion, Listed, PutOptions, UploadOptions};
+use worker::{FailureKind, Fence, Registry, RequestClass, Store, StoreError};
 
 /// The folder of everything of Millrace's but the status markers.
 pub const OWN_FOLDER: &str = "_millrace";
+
+/// Objects that are deleted in a request.
+const DELETES: usize = 1000;
 
 /// A destination.
 #[derive(Debug, Clone)]
@@ -26,6 +31,7 @@ pub struct Destination {
     location: Location,
     registry: Arc<Registry>,
     control: Arc<dyn Store>,
+    fence: Option<Arc<Fence>>,
 }
 
 impl Destination {
@@ -40,7 +46,20 @@ impl Destination {
             let message = format!("{location} is no destination: nothing can be written to a web server");
             return Err(Error::usage(message).with_help("name a bucket or a folder"));
         }
-        Ok(Self { location, registry: Arc::clone(registry), control })
+        Ok(Self { location, registry: Arc::clone(registry), control, fence: None })
+    }
+
+    /// The same destination, whose writes ask `fence` first.
+    #[must_use]
+    pub fn behind(&self, fence: &Arc<Fence>) -> Self {
+        Self { fence: Some(Arc::clone(fence)), ..self.clone() }
+    }
+
+    async fn fenced<T>(&self, work: impl Future<Output = T>) -> T {
+        match &self.fence {
+            Some(fence) => Arc::clone(fence).scope(work).await,
+            None => work.await,
+        }
     }
 
     /// Where it is.
@@ -96,7 +115,7 @@ impl Destination {
     /// The store's; [`FailureKind::Precondition`] when `condition` does not hold.
     pub async fn put(&self, key: &str, body: Vec<u8>, content_type: &str, condition: Condition) -> Result<String, StoreError> {
         let options = PutOptions { condition, attributes: Attributes::content_type(content_type), ..PutOptions::default() };
-        let put = self.control.put(key, body.into(), &options).await?;
+        let put = self.fenced(self.control.put(key, body.into(), &options)).await?;
         Ok(put.etag.unwrap_or_default())
     }
 
@@ -112,12 +131,30 @@ impl Destination {
             .map_err(|e| self.failed(e, format!("{key} cannot be written")))
     }
 
+    /// Copies the local file `from` to `key`: whole, or not at all.
+    ///
+    /// # Errors
+    /// `Unreachable` where it cannot be read or written.
+    pub async fn upload_file(&self, from: &Path, key: &str) -> Result<()> {
+        let unreadable = |e: std::io::Error| {
+            Error::unreachable(format!("{}: {e}", from.display()))
+                .with_help("the temporary folder (TMPDIR) needs room and permission")
+        };
+        let file = tokio::fs::File::open(from).await.map_err(unreadable)?;
+        let size = file.metadata().await.map_err(unreadable)?.len();
+        let body = ReaderStream::with_capacity(file, 1 << 20)
+            .map_err(|e| StoreError::new(FailureKind::Other, format!("the local file cannot be read: {e}")))
+            .boxed();
+        let upload = self.fenced(self.control.upload(key, body, size, &UploadOptions::default())).await;
+        upload.map(drop).map_err(|e| self.failed(e, format!("{key} cannot be written")))
+    }
+
     /// Deletes an object of Millrace's own.
     ///
     /// # Errors
     /// The store's.
     pub async fn delete(&self, key: &str) -> Result<()> {
-        self.control.delete(key).await.map_err(|e| self.failed(e, format!("{key} cannot be deleted")))
+        self.fenced(self.control.delete(key)).await.map_err(|e| self.failed(e, format!("{key} cannot be deleted")))
     }
 
     /// Keys that begin with `prefix`.
@@ -132,13 +169,28 @@ impl Destination {
         }
     }
 
-    /// Deletes everything that begins with `prefix`.
+    /// Aborts uploads in parts: of `key`, or of all below it when it ends in a slash.
     ///
     /// # Errors
     /// The store's.
-    pub async fn delete_all(&self, prefix: &str) -> Result<()> {
-        for one in self.list(prefix).await? {
-            self.delete(&one.key).await?;
+    pub async fn abort_uploads(&self, key: &str) -> Result<u64> {
+        let aborted = self.fenced(self.control.abort_uploads(key)).await;
+        aborted.map_err(|e| self.failed(e, format!("uploads of {key} cannot be aborted")))
+    }
+
+    /// Deletes everything that begins with `prefix` but the object `kept`.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn delete_all_but(&self, prefix: &str, kept: &str) -> Result<()> {
+        let found = self.list(prefix).await?.into_iter().filter(|one| one.key != kept);
+        let deletions: Vec<Deletion> = found.map(|one| Deletion::of(one.key)).collect();
+        for batch in deletions.chunks(DELETES) {
+            let ends = self.fenced(self.control.delete_many(batch)).await;
+            let failed = ends.into_iter().zip(batch).find_map(|(end, one)| Some((end.err()?, &one.key)));
+            if let Some((error, key)) = failed {
+                return Err(self.failed(error, format!("{key} cannot be deleted")));
+            }
         }
         Ok(())
     }

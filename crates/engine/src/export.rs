@@ -8,20 +8,22 @@ use std::time::Instant;
 
 use planner::overview::PlanOverview;
 use planner::plan::{PlanFile, fetch_plan, move_plan, upload_plan};
-use planner::{Error, ErrorKind, Location, Result, Stores};
+use planner::{Error, ErrorKind, Location, Result, Stores, View};
 use tokio_util::sync::CancellationToken;
 use worker::Registry;
 
-use crate::base;
 use crate::destination::Destination;
 use crate::guards::check_deletes;
-use crate::head::{Head, MarkerState};
+use crate::head::{Head, HeadFile, MarkerState};
+use crate::lease::{CancelFile, Lease, held, watch};
 use crate::marker::MarkerNames;
 use crate::prepare::{Prepared, prepare, temporary, up_to_date, view};
 use crate::progress::Progress;
+use crate::receipt::collect;
 use crate::report::{RequestCounts, RunReport, State};
-use crate::request::{ApplyRequest, ExportRequest, RunOptions};
-use crate::run::{Run, finish_marker};
+use crate::request::{ApplyRequest, ExportRequest, MarkerOptions, RunOptions};
+use crate::resume;
+use crate::run::{Run, finish_marker, is_finished};
 
 /// Plans and executes.
 pub async fn export(
@@ -49,49 +51,178 @@ async fn export_into(
 ) -> Result<()> {
     MarkerNames::new(&request.markers, request.source.commit.name())?;
     let destination = Destination::open(registry, &request.destination)?;
-    let mut head = Head::read(&destination).await?;
-    if head.file.marker == Some(MarkerState::Pending) {
-        progress.note("the last run's SUCCESS marker is finished first");
-        finish_marker(&destination, &mut head, request.markers.keep_success).await?;
-    }
     let view = view(request)?;
-    if up_to_date(&head, request, &view) {
-        nothing_to_do(&head, request, report);
-        return finish_marker(&destination, &mut head, request.markers.keep_success).await;
-    }
-    let folder = temporary()?;
-    let planning = prepare(&destination, &head, request, &view, &report.run, folder.path(), progress);
-    let prepared = tokio::select! {
-        biased;
-        () = stop.cancelled() => {
-            report.state = State::Cancelled;
+    for _ in 0..RACES {
+        let head = watch(&destination, stop, progress).await?;
+        if up_to_date(&head.file, request, &view) && is_finished(&destination, &head.file, &request.markers).await? {
+            nothing_to_do(&head.file, request, report);
             return Ok(());
         }
-        prepared = planning => prepared?,
-    };
-    clock.planned(report);
-    report.describe(&prepared.plan);
-    check_deletes(&prepared.plan, &request.guards)?;
-    progress.planned(&prepared.plan.summary);
-    let run = Run {
-        registry,
-        destination: &destination,
-        plan: &prepared.plan,
-        folder: folder.path(),
-        markers: &request.markers,
-        options: &request.run,
-        stop,
-        clock,
-    };
-    run.execute(&mut head, report, progress).await;
-    Ok(())
+        // What a commit point left to be done needs no plan; everything else is planned before anything is written.
+        let planned = if head.file.marker == Some(MarkerState::Pending) || up_to_date(&head.file, request, &view) {
+            None
+        } else {
+            let planning = Planned::make(&destination, &head.file, request, &view, report, progress);
+            let planned = tokio::select! {
+                biased;
+                () = stop.cancelled() => {
+                    report.state = State::Cancelled;
+                    return Ok(());
+                }
+                planned = planning => planned?,
+            };
+            Some(planned)
+        };
+        let run = planned.as_ref().map_or(&report.run, |planned| &planned.plan.run);
+        let Some(lease) = Lease::take(&destination, &head, run, request.run.lease(), stop).await? else { continue };
+        let destination = destination.behind(lease.fence());
+        let under = Under { registry, destination: &destination, lease: &lease, progress, clock };
+        let done = under.export(request, &view, planned, report).await;
+        return under.let_go(done, report).await;
+    }
+    Err(lost_races(&destination).await)
+}
+
+/// Others that were quicker before a run gives up.
+const RACES: u32 = 5;
+
+async fn lost_races(destination: &Destination) -> Error {
+    let head = Head::read(destination).await;
+    held(destination, head.ok().and_then(|head| head.file.lease).as_ref())
+}
+
+/// A plan that is ready to be executed, with its shards in a local folder.
+struct Planned {
+    plan: PlanFile,
+    folder: tempfile::TempDir,
+}
+
+impl Planned {
+    /// The plan of the run that did not finish, where the request is to do the same again; else a new one. Writes nothing.
+    async fn make(
+        destination: &Destination,
+        head: &HeadFile,
+        request: &ExportRequest,
+        view: &View,
+        report: &RunReport,
+        progress: &dyn Progress,
+    ) -> Result<Self> {
+        let folder = temporary()?;
+        let plan = if let Some(plan) = resume::find(destination, head, request, view).await? {
+            progress.note(&format!("going on with run {}, which did not finish", plan.run));
+            resume::fetch(destination, &plan, folder.path()).await?;
+            plan
+        } else {
+            prepare(destination, head, request, view, &report.run, folder.path(), progress).await?.plan
+        };
+        check_deletes(&plan, &request.guards)?;
+        Ok(Self { plan, folder })
+    }
+}
+
+/// What a verb works with while it holds the lease.
+struct Under<'a> {
+    registry: &'a Arc<Registry>,
+    destination: &'a Destination,
+    lease: &'a Arc<Lease>,
+    progress: &'a dyn Progress,
+    clock: &'a Clock<'a>,
+}
+
+impl Under<'_> {
+    async fn export(&self, request: &ExportRequest, view: &View, planned: Option<Planned>, report: &mut RunReport) -> Result<()> {
+        let planned = match planned {
+            Some(planned) => planned,
+            None => {
+                self.progress.note("what the last run left to be finished is finished first");
+                self.finish(&request.markers).await?;
+                let head = self.lease.head().await;
+                if let Err(error) = collect::collect(self.destination, &head, 0, request.run.keep_receipts).await {
+                    tracing::warn!("what earlier runs left cannot be removed: {error}");
+                }
+                if up_to_date(&head, request, view) {
+                    nothing_to_do(&head, request, report);
+                    return Ok(());
+                }
+                Planned::make(self.destination, &head, request, view, report, self.progress).await?
+            }
+        };
+        let Planned { plan, folder } = planned;
+        report.run.clone_from(&plan.run);
+        self.progress.started(&report.run);
+        self.clock.planned(report);
+        report.describe(&plan);
+        self.progress.planned(&plan.summary);
+        self.run(&plan, folder.path(), &request.markers, &request.run).execute(report, self.progress).await;
+        Ok(())
+    }
+
+    async fn apply(
+        &self,
+        request: &ApplyRequest,
+        plan: &PlanFile,
+        folder: &std::path::Path,
+        report: &mut RunReport,
+    ) -> Result<()> {
+        let head = self.lease.head().await;
+        if applied(&head, plan) {
+            nothing_left(&head, report);
+            return self.finish(&request.markers).await;
+        }
+        if head.marker == Some(MarkerState::Pending) {
+            self.finish(&request.markers).await?;
+        }
+        self.progress.started(&report.run);
+        self.progress.planned(&plan.summary);
+        self.run(plan, folder, &request.markers, &request.run).execute(report, self.progress).await;
+        Ok(())
+    }
+
+    fn run<'r>(
+        &'r self,
+        plan: &'r PlanFile,
+        folder: &'r std::path::Path,
+        markers: &'r MarkerOptions,
+        options: &'r RunOptions,
+    ) -> Run<'r> {
+        Run {
+            registry: self.registry,
+            destination: self.destination,
+            lease: self.lease,
+            plan,
+            folder,
+            markers,
+            options,
+            clock: self.clock,
+        }
+    }
+
+    async fn finish(&self, markers: &MarkerOptions) -> Result<()> {
+        finish_marker(self.destination, self.lease, markers.keep_success).await
+    }
+
+    /// Releases the lease, whatever became of the verb.
+    async fn let_go(&self, done: Result<()>, report: &mut RunReport) -> Result<()> {
+        if let Some(cancel) = self.lease.cancelled().filter(|_| report.state == State::Cancelled) {
+            report.fail(&cancelled(&cancel));
+        }
+        if let Err(error) = self.lease.release().await {
+            tracing::warn!("the lease cannot be released; the next run waits for it to end: {error}");
+        }
+        done
+    }
+}
+
+pub(crate) fn cancelled(cancel: &CancelFile) -> Error {
+    Error::new(ErrorKind::Interrupted, format!("cancelled by {} at {}", cancel.by, cancel.time))
+        .with_help("run the same command again: what is left will be done")
 }
 
 /// The destination is up to date.
-fn nothing_to_do(head: &Head, request: &ExportRequest, report: &mut RunReport) {
+fn nothing_to_do(head: &HeadFile, request: &ExportRequest, report: &mut RunReport) {
     report.state = State::Succeeded;
     report.commit = Some(request.source.commit.name().to_owned());
-    if let Some(current) = &head.file.current {
+    if let Some(current) = &head.current {
         report.base = Some(current.commit.clone());
         report.unchanged = current.view.selection.is_all().then_some(current.objects);
         report.receipt = Some(current.receipt.clone());
@@ -131,7 +262,7 @@ async fn plan_into(
     let head = Head::read(&destination).await?;
     let view = view(request)?;
     let folder = beside(into)?;
-    let prepared = prepare(&destination, &head, request, &view, &report.run, folder.path(), progress).await?;
+    let prepared = prepare(&destination, &head.file, request, &view, &report.run, folder.path(), progress).await?;
     let Prepared { plan, overview } = prepared;
     clock.planned(report);
     let placed = match into.file_path() {
@@ -187,46 +318,46 @@ async fn apply_into(
     report.describe(&plan);
     MarkerNames::new(&request.markers, &plan.commit)?;
     let destination = Destination::open(registry, &plan.destination)?;
-    let mut head = Head::read(&destination).await?;
-    if applied(&head, &plan) {
-        report.state = State::Succeeded;
-        report.receipt = head.file.current.as_ref().map(|c| c.receipt.clone());
-        report.marker = head.file.current.as_ref().map(|c| c.success.clone());
-        return finish_marker(&destination, &mut head, request.markers.keep_success).await;
+    for _ in 0..RACES {
+        let head = watch(&destination, stop, progress).await?;
+        let applied = applied(&head.file, &plan);
+        if applied && is_finished(&destination, &head.file, &request.markers).await? {
+            nothing_left(&head.file, report);
+            return Ok(());
+        }
+        let folder = temporary()?;
+        if !applied {
+            still_fits(&head.file, &plan)?;
+            check_deletes(&plan, &request.guards)?;
+            fetch_plan(&files, &plan, folder.path()).await?;
+        }
+        let Some(lease) = Lease::take(&destination, &head, &plan.run, request.run.lease(), stop).await? else { continue };
+        let destination = destination.behind(lease.fence());
+        let under = Under { registry, destination: &destination, lease: &lease, progress, clock };
+        let done = under.apply(request, &plan, folder.path(), report).await;
+        return under.let_go(done, report).await;
     }
-    if head.file.marker == Some(MarkerState::Pending) {
-        finish_marker(&destination, &mut head, request.markers.keep_success).await?;
-    }
-    still_fits(&head, &plan)?;
-    check_deletes(&plan, &request.guards)?;
-    let folder = temporary()?;
-    fetch_plan(&files, &plan, folder.path()).await?;
-    progress.planned(&plan.summary);
-    let run = Run {
-        registry,
-        destination: &destination,
-        plan: &plan,
-        folder: folder.path(),
-        markers: &request.markers,
-        options: &request.run,
-        stop,
-        clock,
-    };
-    run.execute(&mut head, report, progress).await;
-    Ok(())
+    Err(lost_races(&destination).await)
+}
+
+/// The plan was applied before.
+fn nothing_left(head: &HeadFile, report: &mut RunReport) {
+    report.state = State::Succeeded;
+    report.receipt = head.current.as_ref().map(|c| c.receipt.clone());
+    report.marker = head.current.as_ref().map(|c| c.success.clone());
 }
 
 /// The plan's own run is what the destination holds.
-fn applied(head: &Head, plan: &PlanFile) -> bool {
-    let done = head.file.current.as_ref().is_some_and(|c| c.run == plan.run);
+fn applied(head: &HeadFile, plan: &PlanFile) -> bool {
+    let done = head.current.as_ref().is_some_and(|c| c.run == plan.run);
     let nothing = plan.is_empty()
-        && head.file.unfinished.is_empty()
-        && head.file.current.as_ref().is_some_and(|c| c.commit == plan.commit && c.view == plan.view);
-    head.file.unfinished.is_empty() && (done || nothing)
+        && head.unfinished.is_empty()
+        && head.current.as_ref().is_some_and(|c| c.commit == plan.commit && c.view == plan.view);
+    head.unfinished.is_empty() && (done || nothing)
 }
 
 /// A plan fits only the state of the destination that it was made for. A plan that was begun and did not end fits too.
-fn still_fits(head: &Head, plan: &PlanFile) -> Result<()> {
+fn still_fits(head: &HeadFile, plan: &PlanFile) -> Result<()> {
     let mut now = head.expects();
     if now.unfinished.last() == Some(&plan.run) {
         now.unfinished.pop();
@@ -247,24 +378,6 @@ fn still_fits(head: &Head, plan: &PlanFile) -> Result<()> {
         shown(&now.receipt)
     ))
     .with_help("make the plan again"))
-}
-
-/// The records of all runs at `destination`, the newest first.
-///
-/// # Errors
-/// The store's.
-pub async fn history(registry: &Arc<Registry>, destination: &Location) -> Result<Vec<RunReport>> {
-    let destination = Destination::open(registry, destination)?;
-    let mut runs = Vec::new();
-    for one in destination.list(&format!("{}/", base::run_folder("").trim_end_matches('/'))).await? {
-        if one.key.ends_with("/run.json")
-            && let Some((report, _)) = destination.get_json::<RunReport>(&one.key).await?
-        {
-            runs.push(report);
-        }
-    }
-    runs.sort_by(|a, b| b.run.cmp(&a.run));
-    Ok(runs)
 }
 
 /// Times and requests of one verb.

@@ -7,10 +7,11 @@
 use planner::plan::Expects;
 use planner::{Error, Result, View};
 use serde::{Deserialize, Serialize};
-use worker::FailureKind;
 use worker::store::Condition;
+use worker::{FailureKind, StoreError};
 
 use crate::destination::Destination;
+use crate::lease::{DoubtFile, LeaseFile};
 
 /// Its key.
 pub const HEAD_KEY: &str = "_millrace/HEAD.json";
@@ -62,6 +63,15 @@ pub struct HeadFile {
     pub unfinished: Vec<String>,
     /// Of the current receipt.
     pub marker: Option<MarkerState>,
+    /// Raised whenever somebody takes the lease.
+    #[serde(default)]
+    pub generation: u64,
+    /// Who may change the destination; `None` when nobody does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease: Option<LeaseFile>,
+    /// Requests of the last holder that had no answer when it let go.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub doubt: Option<DoubtFile>,
     /// Differs in every version.
     pub nonce: String,
     /// RFC 3339.
@@ -76,9 +86,20 @@ impl Default for HeadFile {
             current: None,
             unfinished: Vec::new(),
             marker: None,
+            generation: 0,
+            lease: None,
+            doubt: None,
             nonce: String::new(),
             update_time: String::new(),
         }
+    }
+}
+
+impl HeadFile {
+    /// The state that a plan is made for.
+    #[must_use]
+    pub fn expects(&self) -> Expects {
+        Expects { receipt: self.current.as_ref().map(|c| c.receipt.clone()), unfinished: self.unfinished.clone() }
     }
 }
 
@@ -116,49 +137,42 @@ impl Head {
         Ok(Self { file, etag: Some(etag) })
     }
 
-    /// The state that a plan is made for.
+    /// The same, to be written over what was read.
     #[must_use]
-    pub fn expects(&self) -> Expects {
-        Expects { receipt: self.file.current.as_ref().map(|c| c.receipt.clone()), unfinished: self.file.unfinished.clone() }
-    }
-
-    /// Writes a changed document, if nobody else changed it since it was read.
-    ///
-    /// # Errors
-    /// `Guard` when somebody did; the store's.
-    pub async fn change(&mut self, destination: &Destination, change: impl FnOnce(&mut HeadFile)) -> Result<()> {
+    pub fn with(&self, change: impl FnOnce(&mut HeadFile)) -> HeadFile {
         let mut file = self.file.clone();
         change(&mut file);
         file.nonce = ulid::Ulid::new().to_string();
         file.update_time = crate::clock::now();
-        let body = serde_json::to_vec_pretty(&file).map_err(|e| Error::bug(format!("{HEAD_KEY}: {e}")))?;
-        let condition = || self.etag.clone().map_or(Condition::Absent, Condition::Match);
-        let etag = match destination.put(HEAD_KEY, body, "application/json", condition()).await {
-            Ok(etag) => etag,
-            Err(error) => {
-                // The write may have been applied although its answer says or was something else.
-                match Self::read(destination).await {
-                    Ok(now) if now.file.nonce == file.nonce => now.etag.unwrap_or_default(),
-                    Ok(now) if error.kind == FailureKind::Precondition => return Err(overtaken(destination, &now.file)),
-                    _ => return Err(destination.failed(error, format!("{HEAD_KEY} cannot be written"))),
-                }
-            }
-        };
-        self.etag = Some(etag).filter(|e| !e.is_empty());
-        if self.etag.is_none() {
-            self.etag = Self::read(destination).await?.etag;
-        }
-        self.file = file;
-        Ok(())
+        file
     }
-}
 
-fn overtaken(destination: &Destination, now: &HeadFile) -> Error {
-    let who = now.unfinished.last().or_else(|| now.current.as_ref().map(|c| &c.run)).map_or("", String::as_str);
-    Error::guard(format!(
-        "{}: another run ({who}, {}) changed the destination meanwhile",
-        destination.location(),
-        now.update_time
-    ))
-    .with_help("one export at a time: wait for it to end, then run the same command again")
+    /// Puts `file` where this one was read, if nobody else changed it since. One try: what became of it is in the answer.
+    ///
+    /// # Errors
+    /// The store's, with the request surely or possibly not applied.
+    pub async fn put(&self, destination: &Destination, file: &HeadFile) -> Result<Self, StoreError> {
+        let body =
+            serde_json::to_vec_pretty(file).map_err(|e| StoreError::new(FailureKind::Other, format!("{HEAD_KEY}: {e}")))?;
+        let conditional = destination.control().capabilities().conditional_put;
+        let condition = match &self.etag {
+            _ if !conditional => Condition::None,
+            None => Condition::Absent,
+            Some(etag) => Condition::Match(etag.clone()),
+        };
+        let etag = destination.put(HEAD_KEY, body, "application/json", condition).await?;
+        Ok(Self { file: file.clone(), etag: Some(etag).filter(|etag| !etag.is_empty()) })
+    }
+
+    /// Whether it was read in the same version as `other`.
+    #[must_use]
+    pub fn is_version_of(&self, other: &Self) -> bool {
+        self.etag == other.etag && self.file.nonce == other.file.nonce
+    }
+
+    /// Its version is known, so that it can be written over.
+    #[must_use]
+    pub fn has_version(&self) -> bool {
+        self.etag.is_some()
+    }
 }

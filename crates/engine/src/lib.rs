@@ -8,23 +8,28 @@
 
 pub mod base;
 pub mod clock;
+mod control;
 pub mod destination;
 mod export;
 pub mod guards;
 pub mod head;
 pub mod lake;
+pub mod lease;
 pub mod marker;
 mod prepare;
 pub mod progress;
 pub mod receipt;
 pub mod report;
 pub mod request;
+mod resume;
 mod rounds;
 mod run;
 pub mod session;
+mod unfinished;
 pub mod verify;
 
-pub use export::{apply, export, history, plan};
+pub use control::{cancel, history, status, wait};
+pub use export::{apply, export, plan};
 pub use planner::overview::{DirectoryCounts, PlanOverview, PlannedRow};
 pub use report::{RunReport, State};
 pub use request::{Adopt, ApplyRequest, ExportRequest, Guards, MarkerOptions, MaxDelete, RunOptions, Source};

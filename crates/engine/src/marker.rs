@@ -85,6 +85,15 @@ pub async fn finish(destination: &Destination, current: &Current, body: String, 
     put(destination, &current.success, body).await
 }
 
+/// Whether [`finish`] would find nothing to do.
+///
+/// # Errors
+/// The store's.
+pub async fn is_finished(destination: &Destination, current: &Current, keep: bool) -> Result<bool> {
+    let there = list(destination).await?;
+    Ok(there.contains(&current.success) && stale(&there, &current.success, &current.commit, keep).is_empty())
+}
+
 /// After a failure: FAILURE comes, then every other status marker goes.
 ///
 /// # Errors

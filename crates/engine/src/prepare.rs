@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 use crate::base::{self, Believed};
 use crate::destination::Destination;
-use crate::head::Head;
+use crate::head::HeadFile;
 use crate::progress::Progress;
 use crate::request::ExportRequest;
 
@@ -53,11 +53,11 @@ pub(crate) fn lake_id(storage: &Location) -> String {
 
 /// Whether the destination is up to date: nothing has to be planned.
 #[must_use]
-pub(crate) fn up_to_date(head: &Head, request: &ExportRequest, view: &View) -> bool {
+pub(crate) fn up_to_date(head: &HeadFile, request: &ExportRequest, view: &View) -> bool {
     let claimed = request
         .from
         .as_ref()
-        .is_some_and(|f| head.file.current.as_ref().is_none_or(|c| c.commit != f.id && c.commit != request.source.commit.id));
+        .is_some_and(|f| head.current.as_ref().is_none_or(|c| c.commit != f.id && c.commit != request.source.commit.id));
     !request.full && !claimed && request.unknown.is_empty() && base::is_current(head, &request.source.commit, view)
 }
 
@@ -67,7 +67,7 @@ pub(crate) fn up_to_date(head: &Head, request: &ExportRequest, view: &View) -> b
 /// Refusals of guards, and whatever cannot be read.
 pub(crate) async fn prepare(
     destination: &Destination,
-    head: &Head,
+    head: &HeadFile,
     request: &ExportRequest,
     view: &View,
     run: &str,

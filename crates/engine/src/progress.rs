@@ -19,6 +19,8 @@ pub trait Progress: Send + Sync {
     fn note(&self, _text: &str) {}
     /// Files of a folder that is being committed: how many of how many were dealt with, and the bytes that were copied.
     fn copying(&self, _done: u64, _total: u64, _bytes: u64) {}
+    /// The run has this id.
+    fn started(&self, _run: &str) {}
     /// Planning read on: rows planned so far.
     fn planning(&self, _rows: u64) {}
     /// The plan is made and is about to be executed.

@@ -55,6 +55,9 @@ pub struct Receipt {
     pub seq: u64,
     /// The run that wrote it.
     pub run: String,
+    /// The generation of the lease that it was written under.
+    #[serde(default)]
+    pub generation: u64,
     /// The commit.
     pub commit: String,
     /// Its metarange.
@@ -225,6 +228,21 @@ impl ChangesWriter {
         self.rows += batch.num_rows() as u64;
         let changes = changes(&batch)?;
         self.writer.write(&changes).map_err(|e| local(&self.path, &e))
+    }
+
+    /// Takes rows that are changes already: [`CHANGES_SCHEMA`], by name.
+    ///
+    /// # Errors
+    /// `Unreachable` where the file cannot be written.
+    pub fn append_changes(&mut self, changes: &RecordBatch) -> Result<()> {
+        let broken = |e: &dyn std::fmt::Display| Error::bug(format!("receipt: {e}"));
+        let columns = CHANGES_SCHEMA.fields().iter().map(|field| {
+            let found = column(changes, field.name())?;
+            datafusion::arrow::compute::cast(&found, field.data_type()).map_err(|e| broken(&e))
+        });
+        let batch = RecordBatch::try_new(Arc::clone(&CHANGES_SCHEMA), columns.collect::<Result<_>>()?).map_err(|e| broken(&e))?;
+        self.rows += batch.num_rows() as u64;
+        self.writer.write(&batch).map_err(|e| local(&self.path, &e))
     }
 
     /// Closes the file: its path and rows.

@@ -101,6 +101,9 @@ pub struct RunReport {
     pub run: String,
     /// How it stands.
     pub state: State,
+    /// Who runs it, where: `user@host (process N)`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub by: String,
     /// RFC 3339.
     pub update_time: String,
     /// The source as it was given.
@@ -162,6 +165,7 @@ impl RunReport {
         Self {
             run,
             state: State::Running,
+            by: crate::lease::Holder::this().to_string(),
             update_time: crate::clock::now(),
             source,
             destination: destination.to_string(),

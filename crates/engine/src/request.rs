@@ -8,6 +8,8 @@ use planner::source::{Commit, CommitSource};
 use planner::{Location, RoundsSpec, SelectionSpec};
 use serde::{Deserialize, Serialize};
 
+use crate::lease::LeaseOptions;
+
 /// A commit of a lake and the part of it that is meant.
 #[derive(Debug, Clone)]
 pub struct Source {
@@ -107,6 +109,10 @@ pub struct RunOptions {
     pub request_timeout: Option<Duration>,
     /// `--timeout`: the run is stopped after this.
     pub timeout: Option<Duration>,
+    /// `--lease-ttl`: how long the destination stays this run's when it cannot say that it lives.
+    pub lease_ttl: Option<Duration>,
+    /// `--no-resume`: what an unfinished run did is not believed, and all of it is done again.
+    pub no_resume: bool,
     /// `--on-drift take`: an imported object that was overwritten at its source is copied as it is now.
     pub take_drifted: bool,
     /// `--keep-receipts`: receipts and records of runs that stay.
@@ -116,12 +122,23 @@ pub struct RunOptions {
 impl Default for RunOptions {
     fn default() -> Self {
         Self {
+            lease_ttl: None,
+            no_resume: false,
             concurrency: None,
             request_timeout: None,
             timeout: None,
             take_drifted: false,
             keep_receipts: crate::receipt::fold::DEFAULT_KEEP,
         }
+    }
+}
+
+impl RunOptions {
+    /// How the lease is held.
+    #[must_use]
+    pub fn lease(&self) -> LeaseOptions {
+        let default = LeaseOptions::default();
+        LeaseOptions { ttl: self.lease_ttl.unwrap_or(default.ttl), longest: self.request_timeout.unwrap_or(default.longest) }
     }
 }
 

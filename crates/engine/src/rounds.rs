@@ -12,11 +12,13 @@ use datafusion::physical_plan::execute_stream;
 use datafusion::prelude::SessionContext;
 use futures::StreamExt;
 use planner::plan::{Action, PlanFile, ROW_SCHEMA, Round, Step};
+use planner::round::Rounds;
 use planner::{Error, Location, Result};
 use tokio_util::sync::CancellationToken;
-use worker::copy::{CopyExec, CopySpec};
+use worker::copy::{CopyExec, CopySpec, Ledger};
 use worker::{FailureKind, Registry};
 
+use crate::lease::Lease;
 use crate::progress::{Progress, RoundProgress};
 use crate::receipt::ChangesWriter;
 use crate::report::{Failure, RoundReport};
@@ -24,6 +26,9 @@ use crate::session::{Files, session};
 
 /// How often progress is told.
 const TOLD_EVERY: Duration = Duration::from_millis(200);
+
+/// How long a run that was stopped waits for what is in flight.
+const GRACE: Duration = Duration::from_secs(8);
 
 /// What executing a plan needs.
 #[derive(Debug)]
@@ -36,8 +41,10 @@ pub(crate) struct Execution<'a> {
     pub spec: CopySpec,
     /// The stores at hand.
     pub registry: &'a Arc<Registry>,
-    /// Stops taking rows when it is cancelled.
-    pub stop: &'a CancellationToken,
+    /// Its token stops the taking of rows; what is in flight is waited for before markers are published.
+    pub lease: &'a Arc<Lease>,
+    /// Journal, earlier outcomes, fence.
+    pub ledger: Ledger,
 }
 
 /// How the rounds ended.
@@ -80,7 +87,13 @@ impl Execution<'_> {
     ///
     /// # Errors
     /// What is not one row's: shards that cannot be read, counts that do not agree.
-    pub(crate) async fn run(&self, changes: &mut ChangesWriter, executed: &mut Executed, progress: &dyn Progress) -> Result<()> {
+    pub(crate) async fn run(
+        &self,
+        changes: &mut ChangesWriter,
+        executed: &mut Executed,
+        progress: &dyn Progress,
+        mut told: impl AsyncFnMut(&Executed),
+    ) -> Result<()> {
         let context = session();
         let files = Files::mount(&context, 0, &self.files)?;
         executed.complete = true;
@@ -90,11 +103,15 @@ impl Execution<'_> {
                 skip(executed, round.rows());
                 continue;
             }
+            if round.round > Rounds::DATA {
+                // Nothing that was sent before may still change what a marker speaks for.
+                self.lease.settled(|text| progress.note(text)).await;
+            }
             progress.round_started(round);
             let mut now = RoundProgress::default();
             for step in &round.steps {
                 if executed.complete {
-                    self.step((&context, &files), (round, step), &mut now, changes, executed, progress).await?;
+                    self.step((&context, &files), (round, step), &mut now, changes, executed, (progress, &mut told)).await?;
                 } else {
                     skip(executed, step.rows());
                 }
@@ -111,26 +128,47 @@ impl Execution<'_> {
         now: &mut RoundProgress,
         changes: &mut ChangesWriter,
         executed: &mut Executed,
-        progress: &dyn Progress,
+        (progress, told_to): (&dyn Progress, &mut impl AsyncFnMut(&Executed)),
     ) -> Result<()> {
         let table = files.table(step.shards.iter().map(|s| s.file.as_str()), &ROW_SCHEMA)?;
         let scan = context.read_table(table)?.create_physical_plan().await?;
-        let copy = CopyExec::new(scan, self.spec.clone(), Arc::clone(self.registry), self.stop.clone());
+        let copy = CopyExec::new(scan, self.spec.clone(), Arc::clone(self.registry), self.lease.stop().clone())
+            .with_ledger(self.ledger.clone());
         let mut outcomes = execute_stream(Arc::new(copy), context.task_ctx())?;
         let before = (now.done, now.failed);
         let mut told = Instant::now();
-        while let Some(batch) = outcomes.next().await {
-            let batch = batch.map_err(Error::from)?;
+        let mut given_up = std::pin::pin!(given_up(self.lease.stop()));
+        let ended = loop {
+            let batch = tokio::select! {
+                biased;
+                batch = outcomes.next() => batch,
+                () = &mut given_up => {
+                    self.abandon();
+                    None
+                }
+            };
+            let Some(batch) = batch else { break Ok(()) };
+            let batch = match batch {
+                Ok(batch) => batch,
+                Err(error) => break Err(Error::from(error)),
+            };
             count(&batch, now, executed)?;
             changes.append(&batch)?;
             if told.elapsed() >= TOLD_EVERY {
                 told = Instant::now();
                 progress.round_progress(round, *now);
+                told_to(executed).await;
             }
+        };
+        drop(outcomes);
+        if let Some(journal) = &self.ledger.journal {
+            let flushed = journal.flush().await;
+            flushed.map_err(|e| e.into_error(&self.plan.destination, "the run's journal cannot be written"))?;
         }
+        ended?;
         let (done, failed) = (now.done - before.0, now.failed - before.1);
         executed.complete &= failed == 0 && done == step.rows();
-        if done + failed > step.rows() || (done + failed < step.rows() && !self.stop.is_cancelled()) {
+        if done + failed > step.rows() || (done + failed < step.rows() && !self.lease.stop().is_cancelled()) {
             return Err(Error::bug(format!(
                 "round {} ({}): {} rows were planned, {} have outcomes",
                 round.round,
@@ -142,6 +180,19 @@ impl Execution<'_> {
         skip(executed, step.rows() - done - failed);
         Ok(())
     }
+}
+
+impl Execution<'_> {
+    /// What is in flight is not waited for any longer: it is in doubt for as long as a request may take.
+    fn abandon(&self) {
+        self.lease.fence().doubt(self.spec.longest_request(self.plan.largest()));
+    }
+}
+
+/// Returns when a stopped run has waited long enough for what is in flight.
+async fn given_up(stop: &CancellationToken) {
+    stop.cancelled().await;
+    tokio::time::sleep(GRACE).await;
 }
 
 fn skip(executed: &mut Executed, rows: u64) {

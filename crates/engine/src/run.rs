@@ -8,127 +8,206 @@
 //! Before the first change HEAD names the run and its stored plan; whatever happens then, the next run plans its keys again.
 //! After the commit point nothing is undone: the next start finishes a marker that is still pending.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use planner::plan::{PlanFile, upload_plan};
+use planner::plan::{PLAN_FILE, PlanFile};
 use planner::{Error, ErrorKind, Result};
-use tokio_util::sync::CancellationToken;
 use worker::Registry;
-use worker::copy::{Concurrency, CopySpec, OnDrift};
+use worker::copy::{Concurrency, CopySpec, Ledger, OnDrift};
+use worker::journal::{Journal, Outcomes};
 
-use crate::base::run_folder;
+use crate::base::{run_folder, stored_plan};
 use crate::destination::Destination;
 use crate::export::Clock;
-use crate::head::{Current, Head, MarkerState};
+use crate::head::{Current, HeadFile, MarkerState};
+use crate::lease::Lease;
 use crate::marker::{self, MarkerNames};
 use crate::prepare::temporary;
 use crate::progress::Progress;
 use crate::receipt::{self, ChangesWriter, RECEIPT_FORMAT, Receipt, collect, fold};
 use crate::report::{Failure, RunReport, State};
 use crate::request::{MarkerOptions, RunOptions};
+use crate::resume;
 use crate::rounds::{Executed, Execution};
 use crate::session::local_files;
+use crate::unfinished::{self, Unfinished};
+
+/// How often the run's record is written anew while it goes on.
+const RECORDED_EVERY: Duration = Duration::from_secs(5);
 
 /// One run of one plan.
 #[derive(Debug)]
 pub(crate) struct Run<'a> {
     pub registry: &'a Arc<Registry>,
+    /// Behind the lease's fence.
     pub destination: &'a Destination,
+    pub lease: &'a Arc<Lease>,
     pub plan: &'a PlanFile,
     /// The plan's shards on this machine.
     pub folder: &'a Path,
     pub markers: &'a MarkerOptions,
     pub options: &'a RunOptions,
-    pub stop: &'a CancellationToken,
     pub clock: &'a Clock<'a>,
+}
+
+/// What a run has in its hands between its first change and its end.
+struct Work {
+    executed: Executed,
+    /// This attempt kept the plan at the destination, and HEAD was not asked to name it yet.
+    stored: bool,
+    /// HEAD names the run: something may have changed.
+    begun: bool,
 }
 
 impl Run<'_> {
     /// Executes the plan. How it ended, errors included, is in `report` and in the run's record at the destination.
-    pub(crate) async fn execute(&self, head: &mut Head, report: &mut RunReport, progress: &dyn Progress) {
-        let mut executed = Executed::default();
-        let mut begun = false;
-        if let Err(error) = self.attempt(head, report, &mut executed, &mut begun, progress).await {
+    pub(crate) async fn execute(&self, report: &mut RunReport, progress: &dyn Progress) {
+        let mut work = Work { executed: Executed::default(), stored: false, begun: false };
+        if let Err(error) = self.attempt(report, &mut work, progress).await {
+            // What broke because the lease was lost broke for that reason.
+            let error = self.lease.check().err().unwrap_or(error);
             if report.state == State::Succeeded {
                 // After the commit point the export stands, whatever came after it.
                 report.error = Some((&error).into());
             } else {
                 report.fail(&error);
                 // Where somebody else took the destination over, the markers are theirs.
-                if begun && error.kind() != ErrorKind::Guard {
-                    self.fail(report, &executed.failures).await;
+                if work.begun && error.kind() != ErrorKind::Guard {
+                    self.fail(report, &work.executed.failures).await;
                 }
             }
         }
-        if !begun {
+        if work.stored {
             self.clean(std::slice::from_ref(&self.plan.run)).await;
+        }
+        if let Some(cancel) = self.lease.cancelled().filter(|_| report.state == State::Cancelled) {
+            report.fail(&crate::export::cancelled(&cancel));
         }
         if let Err(error) = self.record(report).await {
             tracing::warn!("the run's record cannot be written: {error}");
         }
     }
 
-    /// One go from HEAD to the marker. `begun`: HEAD names the run, so that something may have changed.
-    async fn attempt(
-        &self,
-        head: &mut Head,
-        report: &mut RunReport,
-        executed: &mut Executed,
-        begun: &mut bool,
-        progress: &dyn Progress,
-    ) -> Result<()> {
+    /// One go from HEAD to the marker.
+    async fn attempt(&self, report: &mut RunReport, work: &mut Work, progress: &dyn Progress) -> Result<()> {
         let names = MarkerNames::new(self.markers, &self.plan.commit)?;
+        let head = self.lease.head().await;
         // A receipt that cannot be gone on from is told before anything changes.
-        if let Some(previous) = self.previous(head).filter(|_| !self.is_complete()) {
+        if let Some(previous) = self.previous(&head).filter(|_| !self.is_complete()) {
             receipt::read(self.destination, &previous).await?;
         }
-        let files = self.destination.metadata(&format!("{}/plan", run_folder(&self.plan.run)))?;
-        upload_plan(self.folder, self.plan, &files).await.map_err(|e| e.context(self.destination.location()))?;
+        let unfinished = head.unfinished;
+        let resumes = unfinished.last() == Some(&self.plan.run);
+        if !resumes {
+            work.stored = true;
+            self.store_plan().await?;
+        }
         self.record(report).await?;
-        if self.stop.is_cancelled() {
+        if self.lease.stop().is_cancelled() {
             report.state = State::Cancelled;
             return Ok(());
         }
-        head.change(self.destination, |h| {
-            if !h.unfinished.contains(&self.plan.run) {
-                h.unfinished.push(self.plan.run.clone());
+        self.lease.allow(self.spec().longest_request(self.plan.largest()));
+        self.lease.settled(|text| progress.note(text)).await;
+        let run = &self.plan.run;
+        // From here on HEAD may name the run, whatever the answer is.
+        work.stored = false;
+        let begin = self.lease.change(|head| {
+            if let Some(lease) = &mut head.lease {
+                lease.run.clone_from(run);
             }
-            h.marker = None;
-        })
-        .await?;
-        *begun = true;
+            head.doubt = None;
+            if !head.unfinished.contains(run) {
+                head.unfinished.push(run.clone());
+            }
+            head.marker = None;
+        });
+        begin.await?;
+        work.begun = true;
+        let known = self.take_up(&unfinished, resumes, progress).await?;
         marker::success_off(self.destination, &self.plan.commit, self.markers.keep_success).await?;
-        let worked = self.work(executed, progress).await;
-        tell(report, executed);
+        let worked = self.work(known, report, &mut work.executed, progress).await;
+        tell(report, &work.executed);
         let changes = worked?;
-        if executed.complete {
-            return self.commit(head, changes, names, report).await;
+        self.lease.check()?;
+        if work.executed.complete {
+            self.lease.settled(|text| progress.note(text)).await;
+            return self.commit(changes, names, report).await;
         }
-        if self.stop.is_cancelled() {
+        if self.lease.stop().is_cancelled() {
             report.state = State::Cancelled;
             return Ok(());
         }
-        if let Some(error) = executed.out_of_reach(self.destination.location()) {
+        if let Some(error) = work.executed.out_of_reach(self.destination.location()) {
             report.fail(&error);
         }
-        self.fail(report, &executed.failures).await;
+        self.fail(report, &work.executed.failures).await;
         Ok(())
+    }
+
+    /// Keeps the plan at the destination, for whoever comes after: shards first, `plan.json` last.
+    async fn store_plan(&self) -> Result<()> {
+        let at = format!("{}/plan", run_folder(&self.plan.run));
+        for (_, _, shard) in self.plan.shards() {
+            self.destination.upload_file(&self.folder.join(&shard.file), &format!("{at}/{}", shard.file)).await?;
+        }
+        self.destination.put_json(&format!("{at}/{PLAN_FILE}"), self.plan).await
+    }
+
+    /// Ends what unfinished runs left open, and learns what this run did already.
+    async fn take_up(&self, unfinished: &[String], resumes: bool, progress: &dyn Progress) -> Result<Known> {
+        let folder = temporary()?;
+        let mut journals = Vec::new();
+        for run in unfinished {
+            let at = folder.path().join(run);
+            std::fs::create_dir_all(&at).map_err(|e| Error::unreachable(format!("{}: {e}", at.display())))?;
+            journals.push(resume::journal(self.destination, run, &at).await?);
+        }
+        if !unfinished.is_empty() {
+            let aborted = resume::abort_uploads(self.destination, &journals).await?;
+            if aborted > 0 {
+                progress.note(&format!("{aborted} unfinished uploads were aborted"));
+            }
+        }
+        let known = journals.pop().filter(|_| resumes && !self.options.no_resume);
+        Ok(Known { outcomes: known, _folder: folder })
     }
 
     async fn work(
         &self,
+        known: Known,
+        report: &mut RunReport,
         executed: &mut Executed,
         progress: &dyn Progress,
-    ) -> Result<(tempfile::TempDir, std::path::PathBuf, u64)> {
+    ) -> Result<Changes> {
         let folder = temporary()?;
         let mut changes = ChangesWriter::create(folder.path())?;
+        let at = self.destination.location().join(&resume::journal_folder(&self.plan.run));
+        let store = self.registry.open(&at, worker::RequestClass::Control)?;
+        let ledger = Ledger {
+            journal: Some(Journal::start(store, self.lease.generation(), Some(Arc::clone(self.lease.fence())))),
+            known: known.outcomes.clone(),
+            fence: Some(Arc::clone(self.lease.fence())),
+        };
         // The stored copy is for whoever comes after; this process reads its own.
         let files = local_files(self.folder)?;
-        let execution = Execution { plan: self.plan, files, spec: self.spec(), registry: self.registry, stop: self.stop };
-        execution.run(&mut changes, executed, progress).await?;
+        let execution =
+            Execution { plan: self.plan, files, spec: self.spec(), registry: self.registry, lease: self.lease, ledger };
+        let mut recorded = Instant::now();
+        let mut said = report.clone();
+        let told = async |executed: &Executed| {
+            if recorded.elapsed() >= RECORDED_EVERY {
+                recorded = Instant::now();
+                tell(&mut said, executed);
+                // The next one is as good.
+                let _ = self.record(&mut said).await;
+            }
+        };
+        execution.run(&mut changes, executed, progress, told).await?;
         let (path, rows) = changes.finish()?;
-        Ok((folder, path, rows))
+        Ok(Changes { folder, path, rows })
     }
 
     fn spec(&self) -> CopySpec {
@@ -145,30 +224,26 @@ impl Run<'_> {
     }
 
     /// The receipt, the commit point, the marker.
-    async fn commit(
-        &self,
-        head: &mut Head,
-        changes: (tempfile::TempDir, std::path::PathBuf, u64),
-        names: MarkerNames,
-        report: &mut RunReport,
-    ) -> Result<()> {
-        let (_folder, path, rows) = changes;
+    async fn commit(&self, changes: Changes, names: MarkerNames, report: &mut RunReport) -> Result<()> {
         let synced = self.destination.control().sync().await;
         synced.map_err(|e| self.destination.failed(e, "what was written cannot be made durable"))?;
+        let head = self.lease.head().await;
+        let changes = self.with_inherited(changes, &head.unfinished).await?;
         let receipt = Receipt {
             format: RECEIPT_FORMAT,
-            seq: head.file.seq + 1,
+            seq: head.seq + 1,
             run: self.plan.run.clone(),
+            generation: self.lease.generation(),
             commit: self.plan.commit.clone(),
             metarange: self.plan.metarange.clone(),
             view: self.plan.view.clone(),
             view_digest: self.plan.view_digest.clone(),
             base: self.plan.base.clone(),
-            previous: self.previous(head),
+            previous: self.previous(&head),
             claim: self.plan.claim.clone(),
-            supersedes: head.file.unfinished.iter().filter(|r| **r != self.plan.run).cloned().collect(),
+            supersedes: head.unfinished.iter().filter(|r| **r != self.plan.run).cloned().collect(),
             objects: self.plan.summary.objects,
-            changes: rows,
+            changes: changes.rows,
             source: Some(self.plan.source.clone()),
             whole: None,
             chain: None,
@@ -176,38 +251,38 @@ impl Run<'_> {
         };
         let complete = self.is_complete();
         let keep = self.options.keep_receipts;
-        let (folder, receipt) = fold::write(self.destination, receipt, &path, fold::WriteOptions { complete, keep }).await?;
-        let settled = head.file.unfinished.clone();
-        head.change(self.destination, |h| {
-            h.seq = receipt.seq;
-            h.unfinished.clear();
-            h.marker = Some(MarkerState::Pending);
-            h.current = Some(Current {
-                receipt: folder.clone(),
-                commit: receipt.commit.clone(),
-                metarange: receipt.metarange.clone(),
-                view: receipt.view.clone(),
-                objects: receipt.objects,
-                run: receipt.run.clone(),
-                success: names.success.clone(),
-            });
-        })
-        .await?;
+        let options = fold::WriteOptions { complete, keep };
+        let (folder, receipt) = fold::write(self.destination, receipt, &changes.path, options).await?;
+        let current = Current {
+            receipt: folder.clone(),
+            commit: receipt.commit.clone(),
+            metarange: receipt.metarange.clone(),
+            view: receipt.view.clone(),
+            objects: receipt.objects,
+            run: receipt.run.clone(),
+            success: names.success.clone(),
+        };
+        let point = self.lease.change(|head| {
+            head.seq = receipt.seq;
+            head.unfinished.clear();
+            head.marker = Some(MarkerState::Pending);
+            head.current = Some(current.clone());
+        });
+        point.await?;
         report.receipt = Some(folder);
         report.state = State::Succeeded;
-        finish_marker(self.destination, head, self.markers.keep_success).await?;
+        finish_marker(self.destination, self.lease, self.markers.keep_success).await?;
         report.marker = Some(names.success);
-        self.clean(&settled).await;
         let first = receipt.chain.map_or(0, |chain| chain.first);
-        if let Err(error) = collect::collect(self.destination, &head.file, first, keep).await {
-            tracing::warn!("old receipts and runs cannot be removed: {error}");
+        if let Err(error) = collect::collect(self.destination, &self.lease.head().await, first, keep).await {
+            tracing::warn!("what earlier runs left cannot be removed: {error}");
         }
         Ok(())
     }
 
     /// The receipt that this run's one goes on from.
-    fn previous(&self, head: &Head) -> Option<String> {
-        let current = head.file.current.as_ref().filter(|c| c.view.same_root(&self.plan.view));
+    fn previous(&self, head: &HeadFile) -> Option<String> {
+        let current = head.current.as_ref().filter(|c| c.view.same_root(&self.plan.view));
         current.map(|c| c.receipt.clone())
     }
 
@@ -216,11 +291,28 @@ impl Run<'_> {
         self.plan.full || self.plan.base.is_none()
     }
 
-    /// Removes plans that nobody needs any more. One that stays is no harm.
+    /// A receipt takes over what superseded runs did and this one did not do again.
+    async fn with_inherited(&self, changes: Changes, unfinished: &[String]) -> Result<Changes> {
+        let mut superseded = Vec::new();
+        for run in unfinished.iter().filter(|run| **run != self.plan.run) {
+            let plan = stored_plan(self.destination, run).await?;
+            if plan.view.same_root(&self.plan.view) {
+                superseded.push(Unfinished::load(self.destination, plan, !self.options.no_resume).await?);
+            }
+        }
+        if superseded.is_empty() {
+            return Ok(changes);
+        }
+        let (path, rows) = unfinished::inherit(self.destination, &superseded, &changes.path, changes.folder.path()).await?;
+        Ok(Changes { path, rows, ..changes })
+    }
+
+    /// Removes plans and journals that nobody needs any more. What stays is no harm.
     async fn clean(&self, runs: &[String]) {
         for run in runs {
-            if let Err(error) = self.destination.delete_all(&format!("{}/plan/", run_folder(run))).await {
-                tracing::warn!("the plan of run {run} cannot be removed: {error}");
+            let record = format!("{}/run.json", run_folder(run));
+            if let Err(error) = self.destination.delete_all_but(&format!("{}/", run_folder(run)), &record).await {
+                tracing::warn!("plan and journal of run {run} cannot be removed: {error}");
             }
         }
     }
@@ -249,17 +341,40 @@ impl Run<'_> {
     }
 }
 
+/// What a run that goes on did already.
+struct Known {
+    outcomes: Option<Arc<Outcomes>>,
+    _folder: tempfile::TempDir,
+}
+
+/// The rows of a receipt, in a local file.
+struct Changes {
+    folder: tempfile::TempDir,
+    path: PathBuf,
+    rows: u64,
+}
+
+/// Whether nothing is left to be done after a commit point: SUCCESS is there, and no other status marker is.
+///
+/// # Errors
+/// The store's.
+pub(crate) async fn is_finished(destination: &Destination, head: &HeadFile, markers: &MarkerOptions) -> Result<bool> {
+    let Some(current) = head.current.as_ref().filter(|_| head.marker == Some(MarkerState::Written)) else { return Ok(false) };
+    marker::is_finished(destination, current, markers.keep_success).await
+}
+
 /// Finishes what follows a commit point: every other status marker goes, SUCCESS comes, HEAD says so. Idempotent.
 ///
 /// # Errors
 /// The store's.
-pub(crate) async fn finish_marker(destination: &Destination, head: &mut Head, keep_success: bool) -> Result<()> {
-    let Some(current) = head.file.current.clone() else { return Ok(()) };
+pub(crate) async fn finish_marker(destination: &Destination, lease: &Lease, keep_success: bool) -> Result<()> {
+    let head = lease.head().await;
+    let Some(current) = head.current else { return Ok(()) };
     let text = marker::success_text(&current.run, &current.commit, current.objects, &current.view.selection);
-    let written = head.file.marker == Some(MarkerState::Written);
+    let written = head.marker == Some(MarkerState::Written);
     marker::finish(destination, &current, text, keep_success, written).await?;
     if !written {
-        head.change(destination, |h| h.marker = Some(MarkerState::Written)).await?;
+        lease.change(|h| h.marker = Some(MarkerState::Written)).await?;
     }
     Ok(())
 }

@@ -11,7 +11,7 @@
 mod copies;
 mod rows;
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -52,6 +52,9 @@ pub struct Base {
     pub view: Option<View>,
     /// Paths in the lake whose state at the destination is unknown: of runs that did not finish.
     pub unknown: BTreeSet<String>,
+    /// Paths whose state at the destination is known otherwise than from the commit: the identity of what is there, or
+    /// `None` where nothing is. None of them is unknown as well.
+    pub known: BTreeMap<String, Option<Vec<u8>>>,
     /// Markers that a listing found at a destination without a receipt.
     pub listed: BTreeSet<String>,
     /// Foreign keys that a listing found in a file system: none may be where a folder must be, or a folder where a file must.
@@ -125,7 +128,7 @@ pub async fn plan(request: PlanRequest<'_>, folder: &Path, progress: &(dyn Fn(u6
             part: part.clone(),
             left: columns_of_base(&rounds, &selections.0),
             right: Columns::ALL,
-            touched: request.base.unknown.iter().cloned().collect(),
+            touched: touched(&request.base).into(),
             left_namespace: tree.map(|tree| tree.namespace.clone()),
         },
     );
@@ -153,6 +156,13 @@ pub async fn plan(request: PlanRequest<'_>, folder: &Path, progress: &(dyn Fn(u6
     let base_objects = objects.saturating_add_signed(-grown);
     let summary = PlanSummary { base_objects, ..summarise(&rounds, objects, &request, &read) };
     Ok((contents(request, rounds, summary, notes), overview))
+}
+
+/// Every path of which the commits alone do not tell the state, sorted.
+fn touched(base: &Base) -> Vec<String> {
+    let mut touched: Vec<String> = base.unknown.iter().chain(base.known.keys()).cloned().collect();
+    touched.sort_unstable();
+    touched
 }
 
 /// Both sides in full, or only what differs? Holds and selections can only be decided when a directory is seen whole.

@@ -11,12 +11,15 @@
 #[doc(hidden)]
 pub mod conformance;
 pub mod copy;
+pub mod fence;
+pub mod journal;
 pub mod limit;
 pub mod outcome;
 pub mod retry;
 pub mod store;
 
 pub use copy::{Concurrency, CopyExec, CopySpec, OnDrift};
+pub use fence::Fence;
 pub use outcome::OUTCOME_SCHEMA;
 pub use store::registry::{Registry, RegistryOptions};
 pub use store::settings::{StoreSettings, Variables};

@@ -253,6 +253,18 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "TIME", value_parser = values::duration)]
     pub(crate) request_timeout: Option<Duration>,
 
+    /// How long the destination stays this run's when it cannot say that it lives [default: 60s]
+    #[arg(long, value_name = "TIME", value_parser = values::duration)]
+    pub(crate) lease_ttl: Option<Duration>,
+
+    /// Go on in the background; prints the run's id
+    #[arg(long)]
+    pub(crate) detach: bool,
+
+    /// Do again what an unfinished run has done already
+    #[arg(long)]
+    pub(crate) no_resume: bool,
+
     /// What to do with an imported object that was overwritten at its source since the commit
     #[arg(long, value_enum, value_name = "fail|take", default_value_t, hide_possible_values = true)]
     pub(crate) on_drift: OnDrift,
@@ -280,6 +292,8 @@ impl RunArgs {
             concurrency: self.concurrency.and_then(|c| c.0),
             request_timeout: self.request_timeout,
             timeout: self.timeout,
+            lease_ttl: self.lease_ttl,
+            no_resume: self.no_resume,
             take_drifted: self.on_drift == OnDrift::Take,
             keep_receipts: self.keep_receipts,
         }

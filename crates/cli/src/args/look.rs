@@ -14,6 +14,32 @@ pub(crate) struct RunsArgs {
     pub(crate) destination: String,
 }
 
+/// `status DEST [RUN]`, `cancel DEST [RUN]`.
+#[derive(Debug, Args)]
+#[command(after_help = "Without RUN it is the run that is going on, else the last one. The beginning of an id is enough.
+
+Examples:
+  millrace status s3://mirror/orders
+  millrace cancel s3://mirror/orders 01K3F7")]
+pub(crate) struct RunRefArgs {
+    /// The destination
+    #[arg(value_name = "DEST")]
+    pub(crate) destination: String,
+    /// The run
+    #[arg(value_name = "RUN")]
+    pub(crate) run: Option<String>,
+}
+
+/// `wait DEST [RUN]`.
+#[derive(Debug, Args)]
+pub(crate) struct WaitArgs {
+    #[command(flatten)]
+    pub(crate) of: RunRefArgs,
+    /// Stop waiting after this time; the run goes on
+    #[arg(long, value_name = "TIME", value_parser = super::values::duration)]
+    pub(crate) timeout: Option<std::time::Duration>,
+}
+
 /// `ls LAKE`.
 #[derive(Debug, Args)]
 #[command(after_help = "Prints modification time (UTC), size and path of every object below the prefix.

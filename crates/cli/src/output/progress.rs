@@ -107,6 +107,13 @@ fn style(template: &str) -> ProgressStyle {
 }
 
 impl Progress for Reporter {
+    fn started(&self, run: &str) {
+        // Whoever detached the run looks for this line.
+        if self.mode != Mode::Nothing {
+            let _ = self.screen.write(|out| writeln!(out, "{}{run}", crate::commands::RUN_LINE));
+        }
+    }
+
     fn note(&self, note: &str) {
         if self.mode != Mode::Nothing {
             let _ = self.screen.write(|out| text::note(&mut &mut *out, note));

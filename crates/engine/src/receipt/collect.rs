@@ -26,9 +26,12 @@ pub async fn collect(destination: &Destination, head: &HeadFile, first: u64, kee
     ] {
         gone.extend(keys.iter().filter(|k| folder_of(k, prefix).is_some_and(|f| stale.contains(&f))).map(Deletion::of));
     }
+    gone.extend(runs.iter().filter(|key| is_settled(key, head)).map(Deletion::of));
     if gone.is_empty() {
         return Ok(());
     }
+    gone.sort_by(|a, b| a.key.cmp(&b.key));
+    gone.dedup();
     // The document of a receipt goes last: a folder without one is no receipt.
     gone.sort_by_key(|d| d.key.ends_with("/receipt.json"));
     for (one, end) in gone.iter().zip(destination.control().delete_many(&gone).await) {
@@ -37,6 +40,13 @@ pub async fn collect(destination: &Destination, head: &HeadFile, first: u64, kee
         }
     }
     Ok(())
+}
+
+/// Plan or journal of a run that nobody goes on with: its record alone is kept.
+fn is_settled(key: &str, head: &HeadFile) -> bool {
+    let Some((run, rest)) = key.strip_prefix(RUNS).and_then(|key| key.split_once('/')) else { return false };
+    let open = head.unfinished.iter().any(|one| one == run);
+    !open && (rest.starts_with("plan/") || rest.starts_with("journal/"))
 }
 
 async fn keys(destination: &Destination, prefix: &str) -> Result<Vec<String>> {

@@ -7,7 +7,7 @@ use datafusion::arrow::array::{
     StringArray, StringBuilder, TimestampMicrosecondBuilder,
 };
 
-use super::row::{Metadata, ROW_SCHEMA, Row};
+use super::row::{Metadata, Row, UNPLACED_SCHEMA};
 use super::write::StepKey;
 use crate::entry::metadata_pairs;
 use crate::error::{Error, Result};
@@ -56,7 +56,7 @@ fn append_pairs<'a>(
     builder.append(any).map_err(|e| Error::bug(format!("metadata column: {e}")))
 }
 
-/// Builders of [`ROW_SCHEMA`].
+/// Builders of [`UNPLACED_SCHEMA`].
 #[derive(Debug)]
 pub(super) struct Rows {
     key: StringBuilder,
@@ -110,7 +110,7 @@ impl Rows {
     pub(super) fn finish(&mut self, step: StepKey) -> Result<RecordBatch> {
         let rows = self.len();
         RecordBatch::try_new(
-            Arc::clone(&ROW_SCHEMA),
+            Arc::clone(&UNPLACED_SCHEMA),
             vec![
                 Arc::new(Int32Array::from(vec![step.round; rows])),
                 Arc::new(StringArray::from(vec![step.action.as_str(); rows])),

@@ -14,12 +14,16 @@ pub const PLAN_FORMAT: u32 = 1;
 /// A file of rows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Shard {
+    /// Its number in the plan: each has its own.
+    pub number: i32,
     /// Below the plan's folder.
     pub file: String,
     /// Rows.
     pub rows: u64,
     /// Payload bytes of the rows to copy.
     pub bytes: u64,
+    /// Payload bytes of the largest of them.
+    pub largest: u64,
     /// Length of the file in bytes.
     pub file_bytes: u64,
     /// SHA-256 of the file, hex.
@@ -168,6 +172,12 @@ impl PlanFile {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.rounds.iter().all(|r| r.rows() == 0)
+    }
+
+    /// Payload bytes of the largest object to copy.
+    #[must_use]
+    pub fn largest(&self) -> u64 {
+        self.shards().map(|(_, _, shard)| shard.largest).max().unwrap_or_default()
     }
 
     /// All shards with their round and action.

@@ -6,7 +6,7 @@ use std::io::{BufReader, BufWriter, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Array, AsArray, RecordBatch};
+use datafusion::arrow::array::{Array, AsArray, Int32Array, RecordBatch};
 use datafusion::arrow::datatypes::Int64Type;
 use datafusion::parquet::arrow::ArrowWriter;
 use datafusion::parquet::basic::Encoding;
@@ -22,29 +22,40 @@ use super::write::StepKey;
 use crate::error::{Error, Result};
 
 /// Columns whose values are nearly all different: a dictionary of them would be built and thrown away.
-const UNIQUE: [&str; 5] = ["key", "path", "source", "etag", "identity"];
+const UNIQUE: [&str; 6] = ["key", "path", "source", "etag", "identity", "row"];
 
 /// Writes batches to the files of their steps until the sender is gone; the steps with their shards.
 pub(super) fn write_all(root: &Path, mut batches: mpsc::Receiver<(StepKey, RecordBatch)>) -> Result<BTreeMap<StepKey, Step>> {
     let mut steps: BTreeMap<StepKey, StepFiles> = BTreeMap::new();
+    let mut numbers = 0;
     while let Some((key, batch)) = batches.blocking_recv() {
         let step = match steps.entry(key) {
             std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
             std::collections::btree_map::Entry::Vacant(entry) => entry.insert(StepFiles::new(root, key)?),
         };
-        step.append(&batch)?;
+        step.append(&batch, &mut numbers)?;
     }
     steps.into_iter().map(|(key, step)| Ok((key, Step { action: key.action, shards: step.finish()? }))).collect()
 }
 
+/// A shard that is being written.
+struct Open {
+    number: i32,
+    name: String,
+    writer: ArrowWriter<BufWriter<File>>,
+    /// Rows so far.
+    rows: i32,
+}
+
 /// The files of one step.
-#[derive(Debug)]
 struct StepFiles {
     root: PathBuf,
     key: StepKey,
-    open: Option<(String, ArrowWriter<BufWriter<File>>)>,
+    open: Option<Open>,
     /// Rows and payload bytes of the open shard, and of the step.
     shard: (u64, u64),
+    /// Payload bytes of the open shard's largest row.
+    largest: u64,
     step: (u64, u64),
     shards: Vec<Shard>,
 }
@@ -53,11 +64,11 @@ impl StepFiles {
     fn new(root: &Path, key: StepKey) -> Result<Self> {
         let folder = root.join(format!("round-{}", key.round));
         std::fs::create_dir_all(&folder).map_err(|e| io_error(&folder, &e))?;
-        Ok(Self { root: root.to_owned(), key, open: None, shard: (0, 0), step: (0, 0), shards: vec![] })
+        Ok(Self { root: root.to_owned(), key, open: None, shard: (0, 0), largest: 0, step: (0, 0), shards: vec![] })
     }
 
     /// Writes a batch, cut where a shard is full.
-    fn append(&mut self, batch: &RecordBatch) -> Result<()> {
+    fn append(&mut self, batch: &RecordBatch, numbers: &mut i32) -> Result<()> {
         let sizes = batch.column_by_name("size").map(AsArray::as_primitive::<Int64Type>);
         let payload = |i: usize| match sizes {
             Some(sizes) if self.key.action == Action::Copy && sizes.is_valid(i) => sizes.value(i).unsigned_abs(),
@@ -67,44 +78,49 @@ impl StepFiles {
         let mut from = 0;
         for (i, bytes) in payloads.iter().enumerate() {
             self.shard = (self.shard.0 + 1, self.shard.1 + bytes);
+            self.largest = self.largest.max(*bytes);
             self.step = (self.step.0 + 1, self.step.1 + bytes);
             if shard_limit(self.shard.0, self.shard.1, self.step.0, self.step.1) {
-                self.write(&batch.slice(from, i + 1 - from))?;
+                self.write(&batch.slice(from, i + 1 - from), numbers)?;
                 self.close()?;
                 from = i + 1;
             }
         }
-        self.write(&batch.slice(from, batch.num_rows() - from))
+        self.write(&batch.slice(from, batch.num_rows() - from), numbers)
     }
 
-    fn write(&mut self, rows: &RecordBatch) -> Result<()> {
+    fn write(&mut self, rows: &RecordBatch, numbers: &mut i32) -> Result<()> {
         if rows.num_rows() == 0 {
             return Ok(());
         }
-        let (name, writer) = match &mut self.open {
+        let open = match &mut self.open {
             Some(open) => open,
-            None => self.open.insert(self.create()?),
+            None => self.open.insert(self.create(numbers)?),
         };
-        writer.write(rows).map_err(|e| Error::unreachable(format!("the plan's {name} cannot be written: {e}")))
+        let placed = open.place(rows)?;
+        open.writer.write(&placed).map_err(|e| Error::unreachable(format!("the plan's {} cannot be written: {e}", open.name)))
     }
 
-    fn create(&self) -> Result<(String, ArrowWriter<BufWriter<File>>)> {
+    fn create(&self, numbers: &mut i32) -> Result<Open> {
         let name = format!("round-{}/{}-{:05}.parquet", self.key.round, self.key.label(), self.shards.len());
         let path = self.root.join(&name);
         let file = File::create(&path).map_err(|e| io_error(&path, &e))?;
         let writer = ArrowWriter::try_new(BufWriter::new(file), Arc::clone(&ROW_SCHEMA), Some(properties()));
-        Ok((name, writer.map_err(|e| Error::bug(format!("plan shard: {e}")))?))
+        let number = *numbers;
+        *numbers += 1;
+        Ok(Open { number, name, writer: writer.map_err(|e| Error::bug(format!("plan shard: {e}")))?, rows: 0 })
     }
 
     fn close(&mut self) -> Result<()> {
-        let Some((file, writer)) = self.open.take() else { return Ok(()) };
+        let Some(Open { number, name: file, writer, .. }) = self.open.take() else { return Ok(()) };
         let path = self.root.join(&file);
         let failed = |e: &dyn std::fmt::Display| Error::unreachable(format!("the plan's {file} cannot be written: {e}"));
         let inner = writer.into_inner().map_err(|e| failed(&e))?;
         inner.into_inner().map_err(|e| failed(&e))?;
         let (file_bytes, sha256) = digest(&path)?;
         let (rows, bytes) = std::mem::take(&mut self.shard);
-        self.shards.push(Shard { file, rows, bytes, file_bytes, sha256 });
+        let largest = std::mem::take(&mut self.largest);
+        self.shards.push(Shard { number, file, rows, bytes, largest, file_bytes, sha256 });
         Ok(())
     }
 
@@ -114,10 +130,23 @@ impl StepFiles {
     }
 }
 
+impl Open {
+    /// The rows with their places in this shard.
+    fn place(&mut self, rows: &RecordBatch) -> Result<RecordBatch> {
+        let count = i32::try_from(rows.num_rows()).map_err(|e| Error::bug(format!("plan rows: {e}")))?;
+        let mut columns = rows.columns().to_vec();
+        columns.push(Arc::new(Int32Array::from(vec![self.number; rows.num_rows()])));
+        columns.push(Arc::new(Int32Array::from_iter_values(self.rows..self.rows + count)));
+        self.rows += count;
+        RecordBatch::try_new(Arc::clone(&ROW_SCHEMA), columns).map_err(|e| Error::bug(format!("plan rows: {e}")))
+    }
+}
+
 fn properties() -> WriterProperties {
     let plain = |builder: WriterPropertiesBuilder, name: &&str| {
         let column = ColumnPath::from(*name);
-        builder.set_column_dictionary_enabled(column.clone(), false).set_column_encoding(column, Encoding::PLAIN)
+        let encoding = if *name == "row" { Encoding::DELTA_BINARY_PACKED } else { Encoding::PLAIN };
+        builder.set_column_dictionary_enabled(column.clone(), false).set_column_encoding(column, encoding)
     };
     let builder = WriterProperties::builder().set_statistics_enabled(EnabledStatistics::None);
     UNIQUE.iter().fold(builder, plain).build()

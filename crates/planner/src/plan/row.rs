@@ -64,7 +64,16 @@ pub fn mtime_type() -> DataType {
 /// | `mtime` | `Timestamp(µs)?` | the entry's |
 /// | `identity` | `Binary?` | the entry's stored identity |
 /// | `reason` | `Utf8` | why: `added`, `changed`, `removed`, `covers changes`, `unknown state`, … |
+/// | `shard` | `Int32` | the number of the row's shard in the plan |
+/// | `row` | `Int32` | the row's number in its shard: with `shard`, the name that the journal has for the row |
 pub static ROW_SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
+    let placed = [Field::new("shard", DataType::Int32, false), Field::new("row", DataType::Int32, false)];
+    let fields = UNPLACED_SCHEMA.fields().iter().map(|f| f.as_ref().clone());
+    Arc::new(Schema::new(fields.chain(placed).collect::<Vec<_>>()))
+});
+
+/// A row before it has a place in a shard: [`ROW_SCHEMA`] without `shard` and `row`.
+pub(crate) static UNPLACED_SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
     Arc::new(Schema::new(vec![
         Field::new("round", DataType::Int32, false),
         Field::new("action", DataType::Utf8, false),

@@ -71,7 +71,7 @@ impl PlanWriter {
         Ok(())
     }
 
-    /// Adds many rows to a step: a batch of [`super::ROW_SCHEMA`].
+    /// Adds many rows to a step: a batch of [`super::UNPLACED_SCHEMA`].
     pub(crate) fn append_batch(&mut self, step: StepKey, batch: RecordBatch) {
         self.ready.push((step, batch));
     }

@@ -8,7 +8,7 @@ use datafusion::arrow::compute::take;
 
 use crate::error::{Error, Result};
 use crate::part::Part;
-use crate::plan::{Action, ROW_SCHEMA, bare_metadata};
+use crate::plan::{Action, UNPLACED_SCHEMA, bare_metadata};
 use crate::table::DiffBatch;
 
 /// Rows of a batch that are copied, by round, each with its reason.
@@ -44,7 +44,7 @@ fn rows_of(batch: &DiffBatch, part: &Part, round: i32, rows: Vec<u32>, reasons: 
     let right = batch.right.batch().columns();
     let paths = pick(&(Arc::new(batch.paths.clone()) as ArrayRef))?;
     RecordBatch::try_new(
-        Arc::clone(&ROW_SCHEMA),
+        Arc::clone(&UNPLACED_SCHEMA),
         vec![
             Arc::new(Int32Array::from(vec![round; count])),
             Arc::new(StringArray::from(vec![Action::Copy.as_str(); count])),

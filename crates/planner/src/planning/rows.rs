@@ -1,6 +1,6 @@
 //! From rows of a diff to rows of a plan.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use datafusion::arrow::array::{Array, BooleanArray, StringArray};
 use futures::stream::{self, StreamExt, TryStreamExt};
@@ -34,6 +34,7 @@ pub(super) struct Assembly<'a> {
     rules: KeyRules,
     prefix_bytes: usize,
     full: bool,
+    known: &'a BTreeMap<String, Option<Vec<u8>>>,
     listed: &'a BTreeSet<String>,
     in_the_way: &'a BTreeSet<String>,
     destination: &'a crate::location::Location,
@@ -103,6 +104,7 @@ impl<'a> Assembly<'a> {
             destruction: SelfDestruction::new(request.stores, request.lake.storage(), request.destination),
             directories: Directories::new(request.full),
             full: request.full,
+            known: &request.base.known,
             listed: &request.base.listed,
             in_the_way: &request.base.in_the_way,
             destination: request.destination,
@@ -189,13 +191,18 @@ impl<'a> Assembly<'a> {
 
     fn data_row(&mut self, judged: &Judged<'_>, i: usize, key: &str, path: &str, copies: &mut Copies) -> Result<()> {
         let batch = judged.batch;
-        let unknown = self.is_unknown(judged, i, key);
-        let (base, target) = (judged.base.value(i) && !unknown, judged.target.value(i));
+        let known = if judged.batch.touched.value(i) { self.known.get(path) } else { None };
+        let unknown = known.is_none() && self.is_unknown(judged, i, key);
+        let target = judged.target.value(i);
+        let (base, same) = match known {
+            Some(state) => (state.is_some(), target && state.as_deref() == Some(batch.right.identity().value(i))),
+            None => (judged.base.value(i) && !unknown, batch.same.value(i)),
+        };
         if self.is_settled(path, key, target) {
             return Ok(());
         }
         self.objects += u64::from(target);
-        let changed = unknown || base != target || (base && target && !batch.same.value(i)) || (self.full && target);
+        let changed = unknown || base != target || (base && target && !same) || (self.full && target);
         if self.rounds.has_markers() || self.rules.file_system {
             self.directories.row(key, judged.facts(i, changed), &mut self.closed);
         }
@@ -203,7 +210,7 @@ impl<'a> Assembly<'a> {
             (true, _, _) => "unknown state",
             (_, true, false) => "removed",
             (_, false, _) => "added",
-            _ if batch.same.value(i) => "full",
+            _ if same => "full",
             _ => "changed",
         };
         if changed {

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::feed::{Feed, Work};
 use super::object::Copier;
 use super::row::{Outcome, outcome_batch};
+use crate::journal::Journal;
 
 const BATCH_ROWS: usize = 1024;
 const BATCH_WAIT: Duration = Duration::from_millis(200);
@@ -92,6 +93,7 @@ impl Gathered {
 pub(super) struct Driver {
     pub(super) copier: Arc<Copier>,
     pub(super) feed: Feed,
+    pub(super) journal: Option<Arc<Journal>>,
     pub(super) permits: Arc<Semaphore>,
     /// Large objects that may be under way at once.
     pub(super) most_large: usize,
@@ -118,18 +120,44 @@ impl Driver {
                 () = self.cancel.cancelled(), if taking => self.feed.stop(),
                 Some(end) = self.running.join_next(), if !self.running.is_empty() => self.gather(end)?,
                 permit = Arc::clone(&self.permits).acquire_owned(), if taking && self.feed.has_work() => self.start(permit.ok()),
-                read = self.feed.read(), if taking && self.feed.wants_more() => if let Err(error) = read {
-                    self.feed.stop();
-                    self.broken = Some(error);
+                read = self.feed.read(), if taking && self.feed.wants_more() => match read {
+                    Ok(done) => done.into_iter().for_each(|outcome| self.keep(outcome)),
+                    Err(error) => self.break_off(error),
                 },
                 () = until(due), if due.is_some() => {}
             }
-            if self.outcomes.is_due() && !self.emit(&send).await? {
-                return Ok(());
+            if self.outcomes.is_due() {
+                self.keep_up().await;
+                if !self.emit(&send).await? {
+                    return Ok(());
+                }
             }
+        }
+        if let Some(journal) = self.journal.take()
+            && let Err(error) = journal.flush().await
+        {
+            self.broken.get_or_insert(not_journaled(&error));
         }
         self.emit(&send).await?;
         self.broken.map_or(Ok(()), Err)
+    }
+
+    /// No row is started any more; those under way end.
+    fn break_off(&mut self, error: DataFusionError) {
+        self.feed.stop();
+        self.broken.get_or_insert(error);
+    }
+
+    /// Waits where outcomes come faster than the journal is written, and stops where it cannot be written.
+    async fn keep_up(&mut self) {
+        let Some(journal) = self.journal.clone() else { return };
+        if journal.is_full() {
+            // A failure is kept: it counts when it comes again and again.
+            let _ = journal.flush().await;
+        }
+        if let Some(error) = journal.broken() {
+            self.break_off(not_journaled(&error));
+        }
     }
 
     /// Starts what is next. The semaphore is never closed: there is a permit.
@@ -139,16 +167,16 @@ impl Driver {
             Some(Work::One(row, large)) => {
                 self.large += usize::from(large);
                 self.running.spawn(async move {
-                    let end = Box::pin(copier.run(&row)).await;
+                    let end = copier.fenced(copier.run(&row)).await;
                     drop(permit);
-                    Ended::One(Outcome { row, end }, large)
+                    Ended::One(Outcome { row, end, replayed: false }, large)
                 });
             }
             Some(Work::Deletes(rows)) => {
                 self.running.spawn(async move {
-                    let ends = Box::pin(copier.delete_many(&rows)).await;
+                    let ends = copier.fenced(copier.delete_many(&rows)).await;
                     drop(permit);
-                    Ended::Many(rows.into_iter().zip(ends).map(|(row, end)| Outcome { row, end }).collect())
+                    Ended::Many(rows.into_iter().zip(ends).map(|(row, end)| Outcome { row, end, replayed: false }).collect())
                 });
             }
             None => {}
@@ -170,6 +198,9 @@ impl Driver {
 
     fn keep(&mut self, outcome: Outcome) {
         self.counts.add(&outcome);
+        if let Some(journal) = self.journal.as_ref().filter(|_| !outcome.replayed) {
+            journal.record(outcome.entry());
+        }
         self.outcomes.push(outcome);
     }
 
@@ -183,6 +214,15 @@ impl Driver {
         self.counts.output_rows.add(batch.num_rows());
         Ok(send.send(Ok(batch)).await.is_ok())
     }
+}
+
+fn not_journaled(error: &crate::StoreError) -> DataFusionError {
+    let error = match error.kind {
+        crate::FailureKind::Fenced => planner::Error::guard(error.message.clone()),
+        _ => planner::Error::unreachable(format!("the run's journal cannot be written: {error}"))
+            .with_help("run the same command again when the destination can be written: what was done is not done again"),
+    };
+    error.into()
 }
 
 async fn until(at: Option<Instant>) {

@@ -29,8 +29,9 @@ use super::CopySpec;
 use super::driver::{Counts, Driver, Gathered};
 use super::feed::Feed;
 use super::object::Copier;
+use crate::journal::{Journal, Outcomes};
 use crate::retry::Allowance;
-use crate::{OUTCOME_SCHEMA, Registry};
+use crate::{Fence, OUTCOME_SCHEMA, Registry};
 
 /// The operator that does the rows of a plan. As many partitions out as in.
 #[derive(Debug)]
@@ -44,6 +45,17 @@ pub struct CopyExec {
     metrics: ExecutionPlanMetricsSet,
 }
 
+/// What a run keeps of its rows, and whether it may go on.
+#[derive(Debug, Clone, Default)]
+pub struct Ledger {
+    /// Where outcomes are written down.
+    pub journal: Option<Arc<Journal>>,
+    /// What earlier attempts did: those rows are not done again, their outcomes are told again.
+    pub known: Option<Arc<Outcomes>>,
+    /// Asked before every request that changes something.
+    pub fence: Option<Arc<Fence>>,
+}
+
 /// What all partitions have together.
 #[derive(Debug)]
 struct Shared {
@@ -53,21 +65,29 @@ struct Shared {
     objects: usize,
     /// The retries of all rows.
     retries: Arc<Allowance>,
+    ledger: Ledger,
 }
 
 impl Shared {
-    fn new(spec: &CopySpec) -> Self {
+    fn new(spec: &CopySpec, ledger: Ledger) -> Self {
         let adapts = spec.destination.scheme() == Scheme::S3;
         let objects = spec.concurrency.objects(adapts).clamp(1, Semaphore::MAX_PERMITS);
-        Self { permits: Arc::new(Semaphore::new(objects)), objects, retries: Arc::new(Allowance::new(spec.run_retries)) }
+        Self { permits: Arc::new(Semaphore::new(objects)), objects, retries: Arc::new(Allowance::new(spec.run_retries)), ledger }
     }
 }
 
 impl CopyExec {
     /// Does the rows of `input` (columns of [`planner::plan::ROW_SCHEMA`], by name) as `spec` says.
     pub fn new(input: Arc<dyn ExecutionPlan>, spec: CopySpec, registry: Arc<Registry>, cancel: CancellationToken) -> Self {
-        let shared = Arc::new(Shared::new(&spec));
+        let shared = Arc::new(Shared::new(&spec, Ledger::default()));
         Self::sharing(input, spec, registry, cancel, shared)
+    }
+
+    /// The same with a journal, the outcomes of earlier attempts, and a fence.
+    #[must_use]
+    pub fn with_ledger(self, ledger: Ledger) -> Self {
+        let shared = Arc::new(Shared::new(&self.spec, ledger));
+        Self { shared, ..self }
     }
 
     fn sharing(
@@ -149,12 +169,15 @@ impl ExecutionPlan for CopyExec {
     }
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        let copier = Copier::new(Arc::clone(&self.registry), self.spec.clone(), Arc::clone(&self.shared.retries))?;
+        let ledger = self.shared.ledger.clone();
+        let copier =
+            Copier::new(Arc::clone(&self.registry), self.spec.clone(), Arc::clone(&self.shared.retries), ledger.clone())?;
         let input = self.input.execute(partition, context)?;
         let mut stream = RecordBatchReceiverStream::builder(Arc::clone(&OUTCOME_SCHEMA), 2);
         let driver = Driver {
             copier: Arc::new(copier),
-            feed: Feed::new(input),
+            feed: Feed::new(input, ledger.known),
+            journal: ledger.journal,
             permits: Arc::clone(&self.shared.permits),
             most_large: (self.shared.objects / 4).max(1),
             cancel: self.cancel.clone(),

@@ -69,6 +69,8 @@ pub(in crate::copy) fn batch(rows: &[PlanRow]) -> RecordBatch {
             "content_type" => text(&|row| row.content_type.map(str::to_owned)),
             "metadata" => Arc::new(metadata.finish()),
             "reason" => text(&|_| Some("added".to_owned())),
+            "shard" => Arc::new(Int32Array::from(vec![0; rows.len()])),
+            "row" => Arc::new((0..i32::try_from(rows.len()).unwrap()).collect::<Int32Array>()),
             _ => new_null_array(field.data_type(), rows.len()),
         }
     });

@@ -12,7 +12,8 @@ use datafusion::physical_plan::SendableRecordBatchStream;
 use futures::StreamExt;
 use planner::plan::Action;
 
-use super::row::{Row, Rows};
+use super::row::{Outcome, Row, Rows};
+use crate::journal::Outcomes;
 
 /// Rows that are held before they are started; a batch more at most.
 const AHEAD: usize = 16_384;
@@ -106,11 +107,12 @@ impl Ahead {
 pub(super) struct Feed {
     input: SendableRecordBatchStream,
     ahead: Ahead,
+    known: Option<Arc<Outcomes>>,
 }
 
 impl Feed {
-    pub(super) fn new(input: SendableRecordBatchStream) -> Self {
-        Self { input, ahead: Ahead::default() }
+    pub(super) fn new(input: SendableRecordBatchStream, known: Option<Arc<Outcomes>>) -> Self {
+        Self { input, ahead: Ahead::default(), known: known.filter(|known| !known.is_empty()) }
     }
 
     /// There are rows to read, and room for them.
@@ -128,16 +130,28 @@ impl Feed {
         self.ahead.ended && self.ahead.held() == 0
     }
 
-    /// Reads a batch. Dropped while it waits, it has read nothing.
-    pub(super) async fn read(&mut self) -> Result<()> {
-        match self.input.next().await {
-            Some(batch) => {
-                let rows = Rows::try_new(&batch?)?;
-                (0..rows.len()).for_each(|at| self.ahead.push(Row::new(Arc::clone(&rows), at)));
+    /// Reads a batch; the outcomes of those of its rows that were done before are the answer. Dropped while it waits, it has
+    /// read nothing.
+    pub(super) async fn read(&mut self) -> Result<Vec<Outcome>> {
+        let mut done = Vec::new();
+        let Some(batch) = self.input.next().await else {
+            self.ahead.ended = true;
+            return Ok(done);
+        };
+        let rows = Rows::try_new(&batch?)?;
+        for at in 0..rows.len() {
+            let row = Row::new(Arc::clone(&rows), at);
+            let (shard, number) = row.place();
+            let before = match &self.known {
+                Some(known) => known.of(shard)?.done(number),
+                None => None,
+            };
+            match before {
+                Some(end) => done.push(Outcome { row, end: Ok(end), replayed: true }),
+                None => self.ahead.push(row),
             }
-            None => self.ahead.ended = true,
         }
-        Ok(())
+        Ok(done)
     }
 
     /// No rows are read any more, and none of those that were is started.

@@ -21,6 +21,9 @@ impl Copier {
         // An MD5 is compared with the answer's etag; where there is none, a checksum is kept.
         let (tags, checksum) = (self.keeps_tags(source), expected.md5.is_none());
         let options = CopyOptions { replace, tags, checksum, parts: expected.parts.clone() };
+        if reading.size > self.spec.copy_in_parts_above {
+            self.intend(row).await?;
+        }
         let put = self.destination.copy_from(&from, row.key(), &options).await?;
         if let Some(etag) = put.etag.as_deref().filter(|_| put.etag_is_md5)
             && expected.md5.is_some_and(|md5| etag_md5(etag) != Some(md5))
@@ -29,7 +32,7 @@ impl Copier {
         }
         let proof = known.entry.proof_of_copy(&expected, &put, reading.pin.is_some());
         let Put { etag, checksum, bytes, .. } = put;
-        Ok(Done { bytes, etag, checksum, proof })
+        Ok(Done { bytes, etag, checksum, proof: proof.map(Into::into) })
     }
 
     /// The copy has another etag than its source. When the source's is an MD5 the copy is bad: it is deleted, if it is still

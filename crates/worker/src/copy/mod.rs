@@ -24,7 +24,8 @@ use std::time::Duration;
 use planner::Location;
 use serde::{Deserialize, Serialize};
 
-pub use exec::CopyExec;
+pub use exec::{CopyExec, Ledger};
+pub(crate) use row::{Done, Outcome, Row, Rows, outcome_batch};
 
 use crate::retry::Retry;
 use crate::store::Bounds;

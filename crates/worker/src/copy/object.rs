@@ -16,7 +16,7 @@ use planner::plan::Action;
 use super::check::Entry;
 use super::route::{Facts, Route};
 use super::row::{Done, Row};
-use super::{CopySpec, OnDrift};
+use super::{CopySpec, Ledger, OnDrift};
 use crate::Registry;
 use crate::retry::{Allowance, Budget, Repeat, Retry};
 use crate::store::digest::ExpectedParts;
@@ -32,6 +32,7 @@ pub(super) struct Copier {
     pub(super) destination: Arc<dyn Store>,
     pub(super) spec: CopySpec,
     retries: Arc<Allowance>,
+    ledger: Ledger,
 }
 
 /// A source that was found: its store, its key there, its URL.
@@ -105,9 +106,27 @@ impl<'a> Known<'a> {
 }
 
 impl Copier {
-    pub(super) fn new(registry: Arc<Registry>, spec: CopySpec, retries: Arc<Allowance>) -> planner::Result<Self> {
+    pub(super) fn new(registry: Arc<Registry>, spec: CopySpec, retries: Arc<Allowance>, ledger: Ledger) -> planner::Result<Self> {
         let destination = registry.open_within(&spec.destination, RequestClass::Data, spec.bounds())?;
-        Ok(Self { registry, destination, spec, retries })
+        Ok(Self { registry, destination, spec, retries, ledger })
+    }
+
+    /// Does `work` behind the run's fence.
+    pub(super) async fn fenced<T>(&self, work: impl Future<Output = T>) -> T {
+        let work = Box::pin(work);
+        match &self.ledger.fence {
+            Some(fence) => Arc::clone(fence).scope(work).await,
+            None => work.await,
+        }
+    }
+
+    /// Before an upload in parts is created, it is written down.
+    pub(super) async fn intend(&self, row: &Row) -> StoreResult<()> {
+        let (shard, number) = row.place();
+        match &self.ledger.journal {
+            Some(journal) => journal.intend(shard, number, row.key()).await,
+            None => Ok(()),
+        }
     }
 
     /// Does one row. Twice is the same as once.
@@ -219,7 +238,7 @@ impl Copier {
             FailureKind::Precondition => changed(&known.entry, source, head, &error),
             _ => error,
         })?;
-        Ok(if known.entry.is_still(head) { done } else { Done { proof: Some(DRIFTED), ..done } })
+        Ok(if known.entry.is_still(head) { done } else { Done { proof: Some(DRIFTED.into()), ..done } })
     }
 
     /// Copies by the best route.

@@ -1,21 +1,24 @@
 //! Plan rows as the copier reads them, and outcomes as it writes them: columns are shared, not copied.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use datafusion::arrow::array::{
-    Array, ArrayRef, AsArray, BooleanBuilder, Int64Array, Int64Builder, MapArray, RecordBatch, StringArray, StringBuilder,
+    Array, ArrayRef, AsArray, BooleanBuilder, Int32Array, Int64Array, Int64Builder, MapArray, RecordBatch, StringArray,
+    StringBuilder,
 };
 use datafusion::arrow::compute::{cast, interleave_record_batch};
-use datafusion::arrow::datatypes::Int64Type;
+use datafusion::arrow::datatypes::{Int32Type, Int64Type};
 use datafusion::error::{DataFusionError, Result};
 use planner::plan::{Action, ROW_SCHEMA};
 
 use crate::OUTCOME_SCHEMA;
+use crate::journal::{Entry, State};
 use crate::store::{Attributes, StoreError, UserMetadata};
 
 /// A batch of plan rows with its columns at hand.
 #[derive(Debug)]
-pub(super) struct Rows {
+pub(crate) struct Rows {
     batch: RecordBatch,
     action: StringArray,
     key: StringArray,
@@ -24,11 +27,13 @@ pub(super) struct Rows {
     etag: StringArray,
     content_type: StringArray,
     metadata: MapArray,
+    shard: Int32Array,
+    row: Int32Array,
 }
 
 impl Rows {
     /// Takes columns by name; other string types than the plan's own (views, dictionaries) are cast.
-    pub(super) fn try_new(batch: &RecordBatch) -> Result<Arc<Self>> {
+    pub(crate) fn try_new(batch: &RecordBatch) -> Result<Arc<Self>> {
         let columns = ROW_SCHEMA.fields().iter().map(|field| {
             let column = batch.column_by_name(field.name()).ok_or_else(|| {
                 DataFusionError::from(planner::Error::usage(format!("the plan has no column `{}`", field.name())))
@@ -45,11 +50,13 @@ impl Rows {
             etag: text("etag"),
             content_type: text("content_type"),
             metadata: named(&batch, "metadata").as_map().clone(),
+            shard: named(&batch, "shard").as_primitive::<Int32Type>().clone(),
+            row: named(&batch, "row").as_primitive::<Int32Type>().clone(),
             batch,
         }))
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.batch.num_rows()
     }
 }
@@ -61,42 +68,47 @@ fn named<'a>(batch: &'a RecordBatch, name: &str) -> &'a ArrayRef {
 
 /// One row of a plan.
 #[derive(Debug, Clone)]
-pub(super) struct Row {
+pub(crate) struct Row {
     rows: Arc<Rows>,
     index: usize,
 }
 
 impl Row {
-    pub(super) fn new(rows: Arc<Rows>, index: usize) -> Self {
+    pub(crate) fn new(rows: Arc<Rows>, index: usize) -> Self {
         Self { rows, index }
     }
 
+    /// Its shard, and its number there.
+    pub(crate) fn place(&self) -> (i32, i32) {
+        (self.rows.shard.value(self.index), self.rows.row.value(self.index))
+    }
+
     /// `None` for a word that is no action.
-    pub(super) fn action(&self) -> Option<Action> {
+    pub(crate) fn action(&self) -> Option<Action> {
         Action::parse(self.rows.action.value(self.index))
     }
 
-    pub(super) fn key(&self) -> &str {
+    pub(crate) fn key(&self) -> &str {
         self.rows.key.value(self.index)
     }
 
-    pub(super) fn source(&self) -> Option<&str> {
+    pub(crate) fn source(&self) -> Option<&str> {
         self.text(&self.rows.source)
     }
 
     /// Bytes.
-    pub(super) fn size(&self) -> Option<u64> {
+    pub(crate) fn size(&self) -> Option<u64> {
         let size = &self.rows.size;
         size.is_valid(self.index).then(|| u64::try_from(size.value(self.index)).ok()).flatten()
     }
 
     /// Without quotes; an empty one is none.
-    pub(super) fn etag(&self) -> Option<&str> {
+    pub(crate) fn etag(&self) -> Option<&str> {
         self.text(&self.rows.etag).map(|etag| etag.trim_matches('"')).filter(|etag| !etag.is_empty())
     }
 
     /// What the entry says of the object; `None` when it says nothing, and what the source carries is kept.
-    pub(super) fn attributes(&self) -> Option<Attributes> {
+    pub(crate) fn attributes(&self) -> Option<Attributes> {
         let content_type = self.text(&self.rows.content_type).filter(|text| !text.is_empty()).map(str::to_owned);
         let said = Attributes { content_type, metadata: self.metadata(), ..Attributes::default() };
         (!said.is_empty()).then_some(said)
@@ -120,22 +132,44 @@ impl Row {
 
 /// What a row that was done left behind.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Done {
-    pub(super) bytes: u64,
-    pub(super) etag: Option<String>,
-    pub(super) checksum: Option<String>,
-    pub(super) proof: Option<&'static str>,
+pub(crate) struct Done {
+    pub(crate) bytes: u64,
+    pub(crate) etag: Option<String>,
+    pub(crate) checksum: Option<String>,
+    pub(crate) proof: Option<Cow<'static, str>>,
 }
 
 /// What happened to one row.
 #[derive(Debug)]
-pub(super) struct Outcome {
-    pub(super) row: Row,
-    pub(super) end: std::result::Result<Done, StoreError>,
+pub(crate) struct Outcome {
+    pub(crate) row: Row,
+    pub(crate) end: std::result::Result<Done, StoreError>,
+    /// It was done before, and is only told again.
+    pub(crate) replayed: bool,
+}
+
+impl Outcome {
+    /// As the journal keeps it.
+    pub(crate) fn entry(&self) -> Entry {
+        let (shard, row) = self.row.place();
+        match &self.end {
+            Ok(done) => Entry {
+                shard,
+                row,
+                state: State::Done,
+                bytes: i64::try_from(done.bytes).unwrap_or(i64::MAX),
+                texts: [done.etag.clone(), done.checksum.clone(), done.proof.as_deref().map(str::to_owned), None, None, None],
+            },
+            Err(error) => {
+                let (kind, message) = (error.kind.as_str().to_owned(), error.message.clone());
+                Entry { shard, row, state: State::Failed, bytes: 0, texts: [None, None, None, Some(kind), Some(message), None] }
+            }
+        }
+    }
 }
 
 /// Outcomes as rows of [`OUTCOME_SCHEMA`].
-pub(super) fn outcome_batch(outcomes: &[Outcome]) -> Result<RecordBatch> {
+pub(crate) fn outcome_batch(outcomes: &[Outcome]) -> Result<RecordBatch> {
     let mut batches: Vec<&Arc<Rows>> = Vec::new();
     let mut indices = Vec::with_capacity(outcomes.len());
     for outcome in outcomes {
@@ -158,7 +192,7 @@ pub(super) fn outcome_batch(outcomes: &[Outcome]) -> Result<RecordBatch> {
     for outcome in outcomes {
         ok.append_value(outcome.end.is_ok());
         let [etag, checksum, proof, kind, error] = match &outcome.end {
-            Ok(done) => [done.etag.as_deref(), done.checksum.as_deref(), done.proof, None, None],
+            Ok(done) => [done.etag.as_deref(), done.checksum.as_deref(), done.proof.as_deref(), None, None],
             Err(error) => [None, None, None, Some(error.kind.as_str()), Some(error.message.as_str())],
         };
         bytes.append_value(outcome.end.as_ref().map_or(0, |done| i64::try_from(done.bytes).unwrap_or(i64::MAX)));

@@ -7,7 +7,7 @@ use futures::{StreamExt, stream};
 use super::DEFAULT_PARTS_IN_FLIGHT;
 use super::check::part_size;
 use super::object::{Copier, Known, Reading};
-use super::route::Facts;
+use super::route::{Facts, Route};
 use super::row::{Done, Row};
 use crate::retry::again;
 use crate::store::{
@@ -33,6 +33,9 @@ impl Copier {
             // An MD5 is compared with the bytes; where there is none, a checksum may be.
             checksum: reading.is_opaque || reading.pin.and_then(etag_md5).is_none(),
         };
+        if facts.streamed() == Route::StreamMultipart {
+            self.intend(row).await?;
+        }
         let get = source.store.get(&source.key, &asked).await?;
         expect_size(known, reading, &get)?;
         let expect = expected_of(known, reading, &get);
@@ -57,7 +60,7 @@ impl Copier {
         let proof = Some(known.entry.proof_of_stream(&expect, &put.sums));
         let md5 = put.sums.md5.map(|md5| format!("md5:{}", hex::encode(md5)));
         let checksum = md5.or_else(|| put.sums.crc64.map(|sum| format!("crc64nvme:{sum:016x}")));
-        Ok(Done { bytes: put.bytes, etag: put.etag, checksum, proof })
+        Ok(Done { bytes: put.bytes, etag: put.etag, checksum, proof: proof.map(Into::into) })
     }
 }
 

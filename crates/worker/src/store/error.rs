@@ -40,6 +40,10 @@ pub enum FailureKind {
     Mismatch,
     /// The store cannot do this: too large, metadata it cannot hold, read only.
     Unsupported,
+    /// The request was not sent: this process may not change the destination any more ([`crate::Fence`]).
+    Fenced,
+    /// The row has no outcome: it was not done, or what told of it is lost.
+    Undone,
     /// Anything else; the message says it.
     Other,
 }
@@ -64,6 +68,8 @@ impl FailureKind {
             Self::Full => "full",
             Self::Mismatch => "mismatch",
             Self::Unsupported => "unsupported",
+            Self::Fenced => "fenced",
+            Self::Undone => "undone",
             Self::Other => "other",
         }
     }
@@ -71,7 +77,7 @@ impl FailureKind {
     /// Reads what [`FailureKind::as_str`] wrote.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        const ALL: [FailureKind; 16] = [
+        const ALL: [FailureKind; 18] = [
             FailureKind::NotFound,
             FailureKind::Denied,
             FailureKind::Precondition,
@@ -87,6 +93,8 @@ impl FailureKind {
             FailureKind::Full,
             FailureKind::Mismatch,
             FailureKind::Unsupported,
+            FailureKind::Fenced,
+            FailureKind::Undone,
             FailureKind::Other,
         ];
         ALL.into_iter().find(|kind| kind.as_str() == text)
@@ -129,12 +137,20 @@ pub struct StoreError {
     pub message: String,
     /// How long the store asks to be left alone.
     pub retry_after: Option<Duration>,
+    /// There was no answer, or only part of one: the request may still be applied.
+    pub unanswered: bool,
 }
 
 impl StoreError {
     /// A failure of `kind` that says `message`.
     pub fn new(kind: FailureKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), retry_after: None }
+        Self { kind, message: message.into(), retry_after: None, unanswered: false }
+    }
+
+    /// The same failure of a request without an answer.
+    #[must_use]
+    pub(crate) fn without_answer(self) -> Self {
+        Self { unanswered: true, ..self }
     }
 
     /// Says what was being done: `context: message`.
@@ -148,7 +164,7 @@ impl StoreError {
     pub fn into_error(self, location: &Location, context: impl fmt::Display) -> Error {
         let message = format!("{context}: {}", self.message);
         let error = match self.kind {
-            FailureKind::Precondition => Error::guard(message),
+            FailureKind::Precondition | FailureKind::Fenced => Error::guard(message),
             FailureKind::BadKey | FailureKind::Unsupported => Error::usage(message),
             FailureKind::Mismatch => Error::corrupt(message),
             _ => Error::unreachable(message),

@@ -38,9 +38,10 @@ use self::write::Temp;
 use super::digest::Summing;
 use super::meter::Meter;
 use super::{
-    Access, Attributes, Body, Capabilities, CopyOptions, Expected, FailureKind, Get, GetOptions, Head, Listed, Put, PutOptions,
-    SMALL_OBJECT_BYTES, SourceObject, Store, StoreError, StoreResult, Sums, UploadOptions, md5_of,
+    Access, Attributes, Body, Capabilities, CopyOptions, Deletion, Expected, FailureKind, Get, GetOptions, Head, Listed, Put,
+    PutOptions, SMALL_OBJECT_BYTES, SourceObject, Store, StoreError, StoreResult, Sums, UploadOptions, md5_of,
 };
+use crate::fence;
 
 const CHUNK: usize = 256 * 1024;
 
@@ -173,6 +174,22 @@ impl Store for FileStore {
         blocking(move || delete(&tree, &key)).await
     }
 
+    async fn delete_many(&self, deletions: &[Deletion]) -> Vec<StoreResult<()>> {
+        self.meter.request();
+        let refused = |error: StoreError| deletions.iter().map(|_| Err(error.clone())).collect();
+        let tree = match self.tree() {
+            Ok(tree) => tree,
+            Err(error) => return refused(error),
+        };
+        let all = deletions.to_vec();
+        let one = move |one: &Deletion| match &one.if_match {
+            None => delete(&tree, &one.key),
+            Some(_) => Err(StoreError::new(FailureKind::Unsupported, "files have no conditional deletes")),
+        };
+        let ends = blocking(move || Ok(all.iter().map(one).collect::<Vec<_>>())).await;
+        ends.unwrap_or_else(refused)
+    }
+
     fn list(&self, prefix: &str) -> BoxStream<'_, StoreResult<Listed>> {
         self.meter.request();
         let tree = match self.tree() {
@@ -248,7 +265,8 @@ fn read_up_to(file: &File, length: u64) -> StoreResult<Bytes> {
 
 /// Runs file work where it may block.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> StoreResult<T> + Send + 'static) -> StoreResult<T> {
-    match tokio::task::spawn_blocking(work).await {
+    let fence = fence::current();
+    match tokio::task::spawn_blocking(move || fence::behind(fence, work)).await {
         Ok(end) => end,
         Err(error) => Err(StoreError::new(FailureKind::Other, format!("file work ended early: {error}"))),
     }
@@ -289,6 +307,7 @@ fn regular(file: File) -> StoreResult<Option<File>> {
 }
 
 fn delete(tree: &Tree, key: &str) -> StoreResult<()> {
+    fence::check()?;
     let (parent, leaf) = split(key)?;
     match tree.within(parent, false, |folder| unlinkat(folder, leaf, AtFlags::empty()))? {
         Some(Ok(())) => {

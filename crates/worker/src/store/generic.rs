@@ -29,6 +29,7 @@ use super::{
     Access, Attributes, Body, Capabilities, Condition, CopyOptions, Deletion, FailureKind, Get, GetOptions, Head, Listed, Put,
     PutOptions, SourceObject, Store, StoreError, StoreResult, Sums, UploadOptions, md5_of,
 };
+use crate::fence;
 
 /// The maps of `memory://`, by bucket: one process, one memory.
 static MEMORY: LazyLock<Mutex<HashMap<String, Arc<InMemory>>>> = LazyLock::new(Mutex::default);
@@ -196,6 +197,7 @@ impl Store for GenericStore {
     }
 
     async fn put(&self, key: &str, body: Bytes, options: &PutOptions) -> StoreResult<Put> {
+        fence::check()?;
         self.meter.request();
         let (path, size, md5) = (self.path(key)?, body.len() as u64, md5_of(&body));
         if let Some(announced) = options.content_md5
@@ -216,6 +218,7 @@ impl Store for GenericStore {
     }
 
     async fn delete(&self, key: &str) -> StoreResult<()> {
+        fence::check()?;
         self.meter.request();
         match self.store.delete(&self.path(key)?).await.map_err(|error| failure(&error)) {
             Err(error) if error.kind == FailureKind::NotFound => Ok(()),
@@ -225,6 +228,9 @@ impl Store for GenericStore {
 
     /// By the store's own batches. What they leave open or fail is deleted one by one, so that each has an end of its own.
     async fn delete_many(&self, deletions: &[Deletion]) -> Vec<StoreResult<()>> {
+        if let Err(error) = fence::check() {
+            return deletions.iter().map(|_| Err(error.clone())).collect();
+        }
         let paths: Vec<Path> =
             deletions.iter().filter(|one| one.if_match.is_none()).filter_map(|one| self.path(&one.key).ok()).collect();
         let batch = stream::iter(paths).map(Ok).boxed();
@@ -282,6 +288,7 @@ impl Store for GenericStore {
     }
 
     async fn upload(&self, key: &str, body: Body, size: u64, options: &UploadOptions) -> StoreResult<Put> {
+        fence::check()?;
         self.meter.request();
         let path = self.path(key)?;
         if size >= options.multipart_threshold {

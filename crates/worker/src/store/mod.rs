@@ -379,6 +379,15 @@ pub trait Store: Send + Sync + Debug {
     /// [`FailureKind::Mismatch`] for other bytes than announced; errors of `body` as they are.
     async fn upload(&self, key: &str, body: Body, size: u64, options: &UploadOptions) -> StoreResult<Put>;
 
+    /// Aborts uploads in parts that nobody will end: of `key`, or of every key below it when it ends in a slash. How many
+    /// there were.
+    ///
+    /// # Errors
+    /// The store's.
+    async fn abort_uploads(&self, _key: &str) -> StoreResult<u64> {
+        Ok(0)
+    }
+
     /// Returns when everything written before survives a power failure.
     async fn sync(&self) -> StoreResult<()> {
         Ok(())

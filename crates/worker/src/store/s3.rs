@@ -210,6 +210,10 @@ impl Store for S3Store {
         self.delete_matching(key, etag).await
     }
 
+    async fn abort_uploads(&self, key: &str) -> StoreResult<u64> {
+        self.abort_all(&self.full(key)).await
+    }
+
     async fn delete_many(&self, deletions: &[Deletion]) -> Vec<StoreResult<()>> {
         self.delete_all(deletions).await
     }

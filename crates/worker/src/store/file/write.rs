@@ -18,6 +18,7 @@ use rustix::io::Errno;
 
 use super::tree::{OWN, TMP, Tree, failure, io_failure, split};
 use super::{etag_holds, open_regular, stat_etag};
+use crate::fence;
 use crate::store::{Condition, FailureKind, SourceObject, StoreError, StoreResult};
 
 /// How long a conditional put waits for another one.
@@ -60,6 +61,7 @@ impl Temp {
     pub(super) fn publish(mut self, tree: &Tree, key: &str) -> StoreResult<()> {
         let (parent, leaf) = split(key)?;
         self.file.sync_data().map_err(|error| io_failure(&error).context("making the bytes durable"))?;
+        fence::check()?;
         let named = tree.within(parent, true, |folder| renameat(&self.folder, self.name.as_str(), folder, leaf))?;
         named.unwrap_or(Err(Errno::NOENT)).map_err(|error| naming_failure(error, tree, key))?;
         self.named = true;
@@ -85,6 +87,7 @@ impl Temp {
     fn link(&mut self, tree: &Tree, key: &str) -> StoreResult<()> {
         let (parent, leaf) = split(key)?;
         self.file.sync_data().map_err(|error| io_failure(&error).context("making the bytes durable"))?;
+        fence::check()?;
         let linked = tree.within(parent, true, |folder| {
             match linkat(&self.folder, self.name.as_str(), folder, leaf, AtFlags::empty()) {
                 // No hard links here: the lock is what is left against another one of us.

@@ -32,9 +32,9 @@ where
                 ..StoreError::new(kind, describe(kind, meta.code(), meta.message(), status, &ids(meta)))
             }
         }
-        SdkError::TimeoutError(_) => StoreError::new(FailureKind::TimedOut, "no answer in the time allowed"),
+        SdkError::TimeoutError(_) => StoreError::new(FailureKind::TimedOut, "no answer in the time allowed").without_answer(),
         SdkError::ResponseError(_) => {
-            StoreError::new(FailureKind::Unavailable, format!("the answer is broken: {}", chain_of(error)))
+            StoreError::new(FailureKind::Unavailable, format!("the answer is broken: {}", chain_of(error))).without_answer()
         }
         SdkError::DispatchFailure(failure) if !has_credentials_error(error) => {
             // The connector's own words are its cause's; what it puts before them is a kind that is told otherwise.
@@ -49,7 +49,8 @@ where
             } else {
                 FailureKind::Unavailable
             };
-            StoreError::new(kind, text)
+            let failure = StoreError::new(kind, text);
+            if kind == FailureKind::Unavailable { failure.without_answer() } else { failure }
         }
         _ if has_credentials_error(error) => {
             StoreError::new(FailureKind::Denied, format!("no credentials were found: {}", chain_of(error)))

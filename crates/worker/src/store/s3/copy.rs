@@ -9,6 +9,7 @@ use aws_sdk_s3::types::{ChecksumAlgorithm, MetadataDirective, TaggingDirective};
 use futures::{StreamExt, TryStreamExt, stream};
 
 use super::headers::{checked, copy_source, metadata_headers, stored_checksum};
+use super::send::Call;
 use super::upload::{Part, Upload};
 use super::{S3Store, is_encrypted, no_etag, quoted, unquoted};
 use crate::store::{Attributes, CopyOptions, FailureKind, Put, SourceObject, StoreError, StoreResult, etag_md5};
@@ -182,7 +183,7 @@ impl S3Store {
                 _ => Err(no_etag()),
             }
         };
-        let (result, encrypted) = self.send(self.silent(bytes.end - bytes.start), request).await?;
+        let (result, encrypted) = self.send(Call { writes: false, ..self.silent(bytes.end - bytes.start) }, request).await?;
         let etag = unquoted(result.e_tag.as_deref().unwrap_or_default());
         let md5 = etag_md5(&etag).filter(|_| self.is_md5(Some(&etag), encrypted));
         Ok(Part { number, etag, md5, crc64: result.checksum_crc64_nvme })

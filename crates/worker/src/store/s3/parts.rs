@@ -8,6 +8,7 @@ use futures::{StreamExt, TryStreamExt};
 
 use super::body::{sending, while_it_moves};
 use super::headers::base64_of_crc64;
+use super::send::Call;
 use super::upload::{Part, Upload};
 use super::{MOST_PARTS, S3Store, is_encrypted, no_etag, unquoted};
 use crate::store::digest::{Summing, crc64_of, md5_of_parts};
@@ -93,7 +94,7 @@ impl S3Store {
             }
             Ok((etag, encrypted))
         };
-        let (etag, encrypted) = self.send(self.sending(size), request).await?;
+        let (etag, encrypted) = self.send(Call { writes: false, ..self.sending(size) }, request).await?;
         let is_md5 = self.is_md5(Some(&etag), encrypted);
         Ok((Part { number, etag, md5: is_md5.then_some(md5), crc64 }, md5))
     }

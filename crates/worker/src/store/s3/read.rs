@@ -34,7 +34,7 @@ impl S3Store {
             // Every S3 answers with one; without it this is somebody else's answer, or half of one.
             if answer.e_tag.as_deref().is_none_or(str::is_empty) { Err(no_etag()) } else { Ok(answer) }
         };
-        let answer = self.send(self.small(), request).await?;
+        let answer = self.send(self.asking(), request).await?;
         Ok(self.got(answer))
     }
 
@@ -74,7 +74,7 @@ impl S3Store {
             let answer = sent.map_err(|error| self.failed(&error))?;
             if answer.e_tag.as_deref().is_none_or(str::is_empty) { Err(no_etag()) } else { Ok(answer) }
         };
-        match self.send(self.small(), request).await {
+        match self.send(self.asking(), request).await {
             Ok(answer) => Ok(Some(self.headed(answer))),
             Err(error) if error.kind == FailureKind::NotFound => Ok(None),
             Err(error) => Err(error),
@@ -102,7 +102,7 @@ impl S3Store {
             let asked = self.client().head_object().bucket(self.bucket()).key(&full).part_number(1);
             asked.if_match(quoted(etag)).send().await.map_err(|error| self.failed(&error))
         };
-        let answer = self.send(self.small(), request).await?;
+        let answer = self.send(self.asking(), request).await?;
         let length = answer.content_length.and_then(|length| u64::try_from(length).ok());
         Ok(length.filter(|length| *length > 0 && answer.parts_count.is_some()))
     }
@@ -151,7 +151,7 @@ impl S3Store {
                 .await;
             sent.map_err(|error| self.failed(&error))
         };
-        let page = self.send(self.small(), request).await?;
+        let page = self.send(self.asking(), request).await?;
         let encoded = page.encoding_type == Some(EncodingType::Url);
         let listed = page.contents.unwrap_or_default().into_iter().filter_map(|object| {
             let key = object.key?;

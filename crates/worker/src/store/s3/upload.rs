@@ -207,17 +207,32 @@ impl S3Store {
 
     /// Aborts every upload of a key: those whose creation got no answer are known by nobody else.
     async fn abort_strays(&self, full: &str) {
-        let request = || async {
-            let sent = self.client().list_multipart_uploads().bucket(self.bucket()).prefix(full).send().await;
-            sent.map_err(|error| self.failed(&error))
-        };
-        match self.send(self.small(), request).await {
-            Ok(listed) => {
-                for upload in listed.uploads().iter().filter(|upload| upload.key() == Some(full)) {
-                    self.abort(full, upload.upload_id().unwrap_or_default()).await;
+        stays_behind(self.bucket(), full, self.abort_all(full).await.map(drop));
+    }
+
+    /// Aborts the uploads of the key `full`, or of all below it when it ends in a slash.
+    pub(super) async fn abort_all(&self, full: &str) -> StoreResult<u64> {
+        let (mut after, mut aborted): (Option<(String, String)>, u64) = (None, 0);
+        loop {
+            let request = || async {
+                let asked = self.client().list_multipart_uploads().bucket(self.bucket()).prefix(full);
+                let (key, id) = after.clone().unzip();
+                let sent = asked.set_key_marker(key).set_upload_id_marker(id).send().await;
+                sent.map_err(|error| self.failed(&error))
+            };
+            let page = self.send(self.asking(), request).await?;
+            for upload in page.uploads() {
+                let key = upload.key().unwrap_or_default();
+                if key == full || full.ends_with('/') {
+                    self.abort(key, upload.upload_id().unwrap_or_default()).await;
+                    aborted += 1;
                 }
             }
-            Err(error) => stays_behind(self.bucket(), full, Err(error)),
+            let next = page.next_key_marker.zip(page.next_upload_id_marker);
+            match next.filter(|_| page.is_truncated == Some(true)) {
+                Some(next) => after = Some(next),
+                None => return Ok(aborted),
+            }
         }
     }
 }

@@ -1,0 +1,166 @@
+//! Runs that did not finish, as the next one sees them: which of their keys are known, and which may hold anything.
+//!
+//! A key is known when every row that the run had for it was done; its state is then the row's. Every other key of the run is
+//! unknown. Completion markers are always unknown: they are cheap to write again, and wrong ones are dear.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use datafusion::arrow::array::{Array, AsArray, RecordBatch};
+use datafusion::prelude::ParquetReadOptions;
+use futures::TryStreamExt;
+use futures::stream::BoxStream;
+use planner::plan::{Action, PlanFile, ROW_SCHEMA};
+use planner::round::is_marker;
+use planner::{Base, Error, Part, Result};
+use worker::journal::{Outcomes, replay};
+
+use crate::base::run_folder;
+use crate::destination::Destination;
+use crate::prepare::temporary;
+use crate::receipt::ChangesWriter;
+use crate::resume;
+use crate::session::{Files, session, sorting_session};
+
+/// A run that did not finish: its plan, and what its journal tells.
+#[derive(Debug)]
+pub(crate) struct Unfinished {
+    /// Its plan, as it is stored at the destination.
+    pub plan: PlanFile,
+    outcomes: Arc<Outcomes>,
+    _segments: tempfile::TempDir,
+}
+
+impl Unfinished {
+    /// Reads what is known of the run of `plan`. Without `believe` its journal counts for nothing.
+    ///
+    /// # Errors
+    /// The store's; `Corrupt` for a journal that was changed.
+    pub(crate) async fn load(destination: &Destination, plan: PlanFile, believe: bool) -> Result<Self> {
+        let segments = temporary()?;
+        let outcomes = if believe { resume::journal(destination, &plan.run, segments.path()).await? } else { Arc::default() };
+        Ok(Self { plan, outcomes, _segments: segments })
+    }
+
+    /// Its rows with their outcomes, in the order of the plan.
+    async fn rows(&self, destination: &Destination) -> Result<BoxStream<'static, Result<RecordBatch>>> {
+        let context = session();
+        let files = destination.metadata(&format!("{}/plan", run_folder(&self.plan.run)))?;
+        let shards = self.plan.shards().map(|(_, _, shard)| shard.file.as_str());
+        let table = Files::mount(&context, 0, &files)?.table(shards, &ROW_SCHEMA)?;
+        let rows = context.read_table(table)?.execute_stream().await?;
+        Ok(Box::pin(replay(rows, Arc::clone(&self.outcomes)).map_err(Error::from)))
+    }
+
+    /// Lays its keys over `base`. How many of them are known.
+    ///
+    /// # Errors
+    /// `Corrupt` for a stored plan that has lost rows.
+    pub(crate) async fn lay_over(&self, destination: &Destination, part: &Part, base: &mut Base) -> Result<u64> {
+        let (mut seen, mut known) = (0, 0);
+        if !self.plan.is_empty() {
+            let mut rows = self.rows(destination).await?;
+            while let Some(batch) = rows.try_next().await? {
+                seen += batch.num_rows() as u64;
+                known += lay_batch(&batch, part, base)?;
+            }
+        }
+        let planned: u64 = self.plan.rounds.iter().map(planner::plan::Round::rows).sum();
+        if seen != planned {
+            return Err(Error::corrupt(format!("the plan of run {} has {seen} rows instead of {planned}", self.plan.run))
+                .with_help("restore its files, or move `_millrace/` aside and export with --full"));
+        }
+        Ok(known)
+    }
+}
+
+/// The state of a key that one row tells.
+enum Told {
+    Unknown,
+    Known(Option<Vec<u8>>),
+}
+
+fn lay_batch(batch: &RecordBatch, part: &Part, base: &mut Base) -> Result<u64> {
+    let column = |name: &str| batch.column_by_name(name).ok_or_else(|| Error::bug(format!("outcomes have no column `{name}`")));
+    let (keys, paths, actions) =
+        (column("key")?.as_string::<i32>(), column("path")?.as_string::<i32>(), column("action")?.as_string::<i32>());
+    let (ok, identity) = (column("ok")?.as_boolean(), column("identity")?.as_binary::<i32>());
+    let mut known = 0;
+    for i in 0..batch.num_rows() {
+        let (key, path) = (keys.value(i), paths.value(i));
+        let ways = part.paths_of(key);
+        let told = if !ok.value(i) || is_marker(key) || ways.len() != 1 || ways[0] != path {
+            Told::Unknown
+        } else if Action::parse(actions.value(i)) == Some(Action::Copy) {
+            if identity.is_valid(i) { Told::Known(Some(identity.value(i).to_vec())) } else { Told::Unknown }
+        } else {
+            Told::Known(None)
+        };
+        match told {
+            Told::Unknown => {
+                for way in ways {
+                    base.known.remove(&way);
+                    base.unknown.insert(way);
+                }
+            }
+            Told::Known(state) => {
+                base.unknown.remove(path);
+                base.known.insert(path.to_owned(), state);
+                known += 1;
+            }
+        }
+    }
+    Ok(known)
+}
+
+/// Puts what superseded runs did before what this one did: `changes` becomes one row a key, the newest. The rows of the new
+/// file are the answer; both are in `folder`.
+///
+/// # Errors
+/// The stores'.
+pub(crate) async fn inherit(
+    destination: &Destination,
+    superseded: &[Unfinished],
+    changes: &Path,
+    folder: &Path,
+) -> Result<(std::path::PathBuf, u64)> {
+    let context = sorting_session()?;
+    let mut parts = Vec::new();
+    for (rank, run) in superseded.iter().enumerate().filter(|(_, run)| !run.plan.is_empty()) {
+        let at = folder.join(format!("inherited-{rank}"));
+        std::fs::create_dir_all(&at).map_err(|e| Error::unreachable(format!("{}: {e}", at.display())))?;
+        let mut writer = ChangesWriter::create(&at)?;
+        let mut rows = run.rows(destination).await?;
+        while let Some(batch) = rows.try_next().await? {
+            writer.append(&batch)?;
+        }
+        let (path, _) = writer.finish()?;
+        parts.push((rank, path));
+    }
+    parts.push((superseded.len(), changes.to_owned()));
+    let mut union = Vec::new();
+    for (rank, path) in &parts {
+        let name = format!("part_{rank}");
+        let file = path.to_str().ok_or_else(|| Error::bug("a temporary path is no text"))?;
+        context.register_parquet(&name, file, ParquetReadOptions::default()).await?;
+        union.push(format!("SELECT {rank} AS rank, * FROM {name}"));
+    }
+    let query = format!(
+        "SELECT * EXCEPT (rank, newest) FROM (SELECT *, row_number() OVER (PARTITION BY key ORDER BY rank DESC, present DESC) AS newest \
+         FROM ({})) WHERE newest = 1",
+        union.join(" UNION ALL ")
+    );
+    let merged = folder.join("merged");
+    std::fs::create_dir_all(&merged).map_err(|e| Error::unreachable(format!("{}: {e}", merged.display())))?;
+    let mut writer = ChangesWriter::create(&merged)?;
+    let mut rows = context.sql(&query).await?.execute_stream().await?;
+    while let Some(batch) = rows.try_next().await? {
+        writer.append_changes(&batch)?;
+    }
+    writer.finish()
+}
+
+/// How many keys a base holds that unfinished runs left unknown.
+pub(crate) fn shown(run: &str, rows: u64, known: u64) -> String {
+    format!("run {run} did not finish: {known} of its {rows} rows are done, the rest is planned again")
+}
