@@ -19,7 +19,7 @@ use crate::lease::{CancelFile, Lease, held, watch};
 use crate::marker::MarkerNames;
 use crate::prepare::{Prepared, prepare, temporary, up_to_date, view};
 use crate::progress::Progress;
-use crate::receipt::collect;
+use crate::receipt::{self, collect};
 use crate::report::{RequestCounts, RunReport, State};
 use crate::request::{ApplyRequest, ExportRequest, MarkerOptions, RunOptions};
 use crate::resume;
@@ -116,6 +116,11 @@ impl Planned {
             prepare(destination, head, request, view, &report.run, folder.path(), progress).await?.plan
         };
         check_deletes(&plan, &request.guards)?;
+        // A receipt that cannot be gone on from is told before anything changes.
+        let previous = head.current.as_ref().filter(|c| c.view.same_root(&plan.view));
+        if let Some(previous) = previous.filter(|_| !plan.full && plan.base.is_some()) {
+            receipt::read(destination, &previous.receipt).await?;
+        }
         Ok(Self { plan, folder })
     }
 }
@@ -131,21 +136,20 @@ struct Under<'a> {
 
 impl Under<'_> {
     async fn export(&self, request: &ExportRequest, view: &View, planned: Option<Planned>, report: &mut RunReport) -> Result<()> {
-        let planned = match planned {
-            Some(planned) => planned,
-            None => {
-                self.progress.note("what the last run left to be finished is finished first");
-                self.finish(&request.markers).await?;
-                let head = self.lease.head().await;
-                if let Err(error) = collect::collect(self.destination, &head, 0, request.run.keep_receipts).await {
-                    tracing::warn!("what earlier runs left cannot be removed: {error}");
-                }
-                if up_to_date(&head, request, view) {
-                    nothing_to_do(&head, request, report);
-                    return Ok(());
-                }
-                Planned::make(self.destination, &head, request, view, report, self.progress).await?
+        let planned = if let Some(planned) = planned {
+            planned
+        } else {
+            self.progress.note("what the last run left to be finished is finished first");
+            self.finish(&request.markers).await?;
+            let head = self.lease.head().await;
+            if let Err(error) = collect::collect(self.destination, &head, 0, request.run.keep_receipts).await {
+                tracing::warn!("what earlier runs left cannot be removed: {error}");
             }
+            if up_to_date(&head, request, view) {
+                nothing_to_do(&head, request, report);
+                return Ok(());
+            }
+            Planned::make(self.destination, &head, request, view, report, self.progress).await?
         };
         let Planned { plan, folder } = planned;
         report.run.clone_from(&plan.run);

@@ -46,7 +46,7 @@ pub struct LeaseOptions {
 
 impl Default for LeaseOptions {
     fn default() -> Self {
-        Self { ttl: Duration::from_secs(60), longest: Duration::from_secs(30) }
+        Self { ttl: Duration::from_mins(1), longest: Duration::from_secs(30) }
     }
 }
 

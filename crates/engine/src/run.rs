@@ -130,7 +130,9 @@ impl Run<'_> {
         marker::success_off(self.destination, &self.plan.commit, self.markers.keep_success).await?;
         let worked = self.work(known, report, &mut work.executed, progress).await;
         tell(report, &work.executed);
-        let changes = worked?;
+        // Where nothing could be reached, that is the reason, whatever broke first.
+        let reason = |error| work.executed.out_of_reach(self.destination.location()).unwrap_or(error);
+        let changes = worked.map_err(reason)?;
         self.lease.check()?;
         if work.executed.complete {
             self.lease.settled(|text| progress.note(text)).await;

@@ -129,7 +129,7 @@ fn a_bucket_that_may_not_be_written() {
     s3.deny(Target::on("write").bucket("dest"));
     let refusal = refused(End::Unreachable, || Millrace::new().s3(&s3), &["export", &format!("{url}?ref=main"), "s3://dest/x"])
         .says(&["s3://dest/x/: ", "cannot be written"])
-        .helps(&["check the store's credentials, and that they may write there"]);
+        .helps(&["check the credentials for s3://dest"]);
     assert_eq!(refusal.report["rounds"], json!([]));
     assert!(s3.log().writes().is_empty(), "{}", s3.log().writes());
     // Planning needs no permission to write there.

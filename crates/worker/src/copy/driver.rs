@@ -136,7 +136,7 @@ impl Driver {
         if let Some(journal) = self.journal.take()
             && let Err(error) = journal.flush().await
         {
-            self.broken.get_or_insert(not_journaled(&error));
+            self.broken.get_or_insert_with(|| not_journaled(&error));
         }
         self.emit(&send).await?;
         self.broken.map_or(Ok(()), Err)

@@ -73,7 +73,9 @@ impl Outcomes {
             match shards {
                 None => outcomes.segments.entry(None).or_default().push(path),
                 Some(shards) => {
-                    shards.iter().for_each(|shard| outcomes.segments.entry(Some(*shard)).or_default().push(path.clone()));
+                    for shard in shards {
+                        outcomes.segments.entry(Some(shard)).or_default().push(path.clone());
+                    }
                 }
             }
         }
@@ -123,7 +125,9 @@ impl Outcomes {
                 }
             }
         }
-        ended.iter().for_each(|row| drop(open.remove(row)));
+        for row in &ended {
+            open.remove(row);
+        }
         let mut uploads: Vec<Upload> = open.into_values().map(|key| Upload { key }).collect();
         uploads.sort();
         uploads.dedup();
