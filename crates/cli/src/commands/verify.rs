@@ -21,7 +21,7 @@ use crate::stop;
 /// Runs the command.
 pub(crate) async fn run(context: &Context, args: &VerifyArgs) -> Outcome {
     let destination = super::location(&args.destination, "a destination")?;
-    let report = match verified(context, args, &destination).await {
+    let report = match Box::pin(verified(context, args, &destination)).await {
         Ok(report) => report,
         Err(error) => {
             let mut report = VerifyReport::new(&destination, args.deep);
@@ -52,7 +52,7 @@ async fn verified(context: &Context, args: &VerifyArgs, destination: &Location) 
         error = stop::signalled() => return Err(error),
     };
     if args.repair && report.error.is_none() && report.differences > 0 {
-        let mended = repair(context, &registry, (against, concurrency), &mut report, destination).await;
+        let mended = Box::pin(repair(context, &registry, (against, concurrency), &mut report, destination)).await;
         if let Err(error) = mended {
             report.fail(&error);
         }
