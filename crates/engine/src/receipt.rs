@@ -56,7 +56,7 @@ pub struct Receipt {
     /// The run that wrote it.
     pub run: String,
     /// The generation of the lease that it was written under.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_none")]
     pub generation: u64,
     /// The commit.
     pub commit: String,
@@ -144,6 +144,11 @@ pub static CHANGES_SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
         text("source", true),
     ]))
 });
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_none(generation: &u64) -> bool {
+    *generation == 0
+}
 
 /// The folder of a receipt.
 #[must_use]
