@@ -6,6 +6,10 @@ use planner::{Error, ErrorKind};
 
 use crate::exit::ExitStatus;
 
+/// What a query may ask.
+const TABLES: &str = "a lake has the tables objects('REF') and diff('A', 'B'), a plan has `plan`, a destination `receipts` and \
+     `runs`; `SELECT * FROM … LIMIT 1` shows the columns of one";
+
 /// Why a command did not come to its end.
 #[derive(Debug)]
 pub(crate) enum Failure {
@@ -26,7 +30,8 @@ impl From<Error> for Failure {
 
 impl From<datafusion::error::DataFusionError> for Failure {
     fn from(error: datafusion::error::DataFusionError) -> Self {
-        Self::Error(error.into())
+        let error = Error::from(error);
+        Self::Error(if error.kind() == ErrorKind::Usage { error.with_help(TABLES) } else { error })
     }
 }
 

@@ -85,6 +85,7 @@ pub(crate) async fn prepare(
         destination: destination.location(),
         stores: registry.as_ref(),
         full: request.full || distrust,
+        force: request.guards.force,
         run: run.to_owned(),
         source: request.source.text.clone(),
         branch: request.source.branch,

@@ -12,7 +12,6 @@ pub(crate) fn read_uvarint(bytes: &[u8]) -> Option<(u64, usize)> {
     }
 }
 
-#[cold]
 fn read_long(bytes: &[u8]) -> Option<(u64, usize)> {
     let mut value = 0_u64;
     for (i, &byte) in bytes.iter().take(10).enumerate() {

@@ -141,6 +141,21 @@ impl std::error::Error for Error {
     }
 }
 
+/// The text with its causes. Stores put the reason there: who refused, and after how many tries.
+pub(crate) fn explain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let why = error.to_string();
+        if !text.contains(&why) {
+            text.push_str(": ");
+            text.push_str(&why);
+        }
+        cause = error.source();
+    }
+    text
+}
+
 impl From<datafusion::error::DataFusionError> for Error {
     /// An error of ours that travelled through the query engine comes back as it was.
     fn from(error: datafusion::error::DataFusionError) -> Self {
@@ -157,6 +172,11 @@ impl From<datafusion::error::DataFusionError> for Error {
             }
             D::Execution(_) | D::ArrowError(..) => Self::usage(error.strip_backtrace()),
             D::ParquetError(_) => Self::damaged(&error.strip_backtrace()),
+            D::ObjectStore(inner) => crate::stores::unreadable("a file that the query needs", &inner),
+            D::IoError(inner) => Self::unreachable(format!("a file cannot be read or written: {inner}"))
+                .with_help("check that the disk has room, and what may be read and written there"),
+            D::ResourcesExhausted(why) => Self::usage(format!("this takes more memory than there is: {why}"))
+                .with_help("ask for less: fewer columns, a LIMIT, a smaller prefix"),
             other => Self::bug(format!("the query engine failed: {}", other.strip_backtrace())),
         }
     }

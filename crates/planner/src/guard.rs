@@ -21,6 +21,12 @@ pub fn is_reserved(key: &str) -> bool {
     key == "_millrace" || key.starts_with("_millrace/") || is_status_marker(key)
 }
 
+/// Whether `key` lies in the `_millrace/` of a destination below the one that is written.
+#[must_use]
+pub fn is_of_another(key: &str) -> bool {
+    key.contains("/_millrace/")
+}
+
 /// Whether `name` is a status marker: `^EXPORT_[^/]*_(SUCCESS|FAILURE)$`.
 #[must_use]
 pub fn is_status_marker(name: &str) -> bool {
@@ -187,6 +193,13 @@ mod tests {
             ("EXPORT_SUCCESS", false),
         ] {
             assert_eq!(is_reserved(key), expected, "{key}");
+        }
+    }
+
+    #[test]
+    fn another_destinations_folder_is_its_own() {
+        for (key, expected) in [("a/_millrace/HEAD.json", true), ("a/b/_millrace/x", true), ("a/_millrace", false), ("a_millrace/x", false)] {
+            assert_eq!(is_of_another(key), expected, "{key}");
         }
     }
 

@@ -14,6 +14,7 @@ mod blocking;
 mod directories;
 pub mod entry;
 pub mod error;
+pub mod folding;
 pub mod guard;
 pub mod location;
 pub mod overview;
@@ -27,6 +28,7 @@ pub mod stores;
 pub mod table;
 pub mod view;
 
+pub use folding::Folding;
 pub use error::{Error, ErrorKind, Result};
 pub use location::{Location, Scheme};
 pub use part::Part;

@@ -80,6 +80,8 @@ pub struct PlanRequest<'a> {
     pub stores: &'a dyn Stores,
     /// Everything of the target is written again.
     pub full: bool,
+    /// Guards that can be overridden do not refuse.
+    pub force: bool,
     /// The id that the run will have.
     pub run: String,
     /// The source as it was given.
@@ -169,11 +171,13 @@ fn touched(base: &Base) -> Vec<String> {
 fn mode(request: &PlanRequest<'_>, old: &View, selections: &(Selection, Selection)) -> Mode {
     let same_view = old.selection == request.view.selection && old.rounds == request.view.rounds;
     let all = selections.0.is_all() && selections.1.is_all();
-    if request.full || !same_view || !all || request.base.commit.is_none() {
+    let rules = request.stores.key_rules(request.destination);
+    // Names that mean one file may lie anywhere.
+    if request.full || !same_view || !all || request.base.commit.is_none() || rules.folding.any() {
         return Mode::All;
     }
     // Where `a` cannot be beside `a/b`, what did not change must be seen beside what did.
-    if request.stores.key_rules(request.destination).file_system { Mode::Opened } else { Mode::Changes }
+    if rules.file_system { Mode::Opened } else { Mode::Changes }
 }
 
 /// What must be known of a base's entry: its size and etag for the rows, its address for the guard.

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use object_store::{ObjectStore, path::Path};
 
-use crate::error::Result;
+use crate::error::{Error, Result, explain};
+use crate::folding::Folding;
 use crate::location::Location;
 
 /// Metadata files of a location: an `object_store` and the prefix of the location in it.
@@ -26,6 +27,8 @@ pub struct KeyRules {
     pub file_system: bool,
     /// Keys are paths of `object_store`: no empty, `.` or `..` segments, no slash at either end, no control characters.
     pub plain_paths: bool,
+    /// Which names mean one file.
+    pub folding: Folding,
     /// Longest key with the destination's prefix, in bytes; 0 is no limit.
     pub max_key_bytes: usize,
 }
@@ -44,4 +47,32 @@ pub trait Stores: Send + Sync + Debug {
 
     /// Which keys fit at `location`.
     fn key_rules(&self, location: &Location) -> KeyRules;
+}
+
+/// What it means that `what` could not be read from a store.
+#[must_use]
+pub fn unreadable(what: &str, error: &object_store::Error) -> Error {
+    use object_store::Error as Store;
+    let (why, help) = match error {
+        Store::NotFound { .. } => ("is not there", "check the name, the bucket, the endpoint and the region"),
+        Store::PermissionDenied { .. } | Store::Unauthenticated { .. } => {
+            ("may not be read", "check the store's credentials, and that they may read (and list) this place")
+        }
+        _ => ("cannot be read", "check the store's endpoint, region and credentials; the same command may succeed later"),
+    };
+    Error::unreachable(format!("{what} {why}: {}", explain(error))).with_help(help)
+}
+
+/// What it means that `what` could not be written to a store.
+#[must_use]
+pub fn unwritable(what: &str, error: &object_store::Error) -> Error {
+    use object_store::Error as Store;
+    let (why, help) = match error {
+        Store::NotFound { .. } => ("has no place", "check that the bucket or folder is there, the endpoint and the region"),
+        Store::PermissionDenied { .. } | Store::Unauthenticated { .. } => {
+            ("may not be written", "check the store's credentials, and that they may write there")
+        }
+        _ => ("cannot be written", "check that the place is there, has room, and may be written"),
+    };
+    Error::unreachable(format!("{what} {why}: {}", explain(error))).with_help(help)
 }

@@ -136,7 +136,7 @@ fn keys_that_are_too_long_below_the_prefix_of_the_destination() {
 
 #[test]
 fn only_millraces_own_names_are_reserved() {
-    let ordinary = ["EXPORT_SUCCESS", "EXPORT_report.csv", "_millrace2/x", "sub/EXPORT_x_SUCCESS", "sub/_millrace/x"];
+    let ordinary = ["EXPORT_SUCCESS", "EXPORT_report.csv", "_millrace2/x", "sub/EXPORT_x_SUCCESS", "sub/_millrace"];
     let reserved = ["EXPORT__FAILURE", "EXPORT_x_SUCCESS", "_millrace", "_millrace/x"];
     let pairs: Vec<_> = ordinary.iter().chain(&reserved).map(|key| (*key, "text")).collect();
     // One holds `_millrace` and `_millrace/x`, which no folder can; a bucket holds both.
@@ -156,6 +156,42 @@ fn only_millraces_own_names_are_reserved() {
     Millrace::new().args(["export", &lake.file_url("main"), out.to_str().unwrap()]).run().expect_code(0);
     for key in ordinary {
         assert_eq!(std::fs::read(out.join(key)).unwrap(), b"text", "{key}");
+    }
+}
+
+#[test]
+fn the_own_folder_of_a_destination_below_is_written_by_force_only() {
+    let pairs = [("a", "1"), ("sub/_millrace/HEAD.json", "{}"), ("sub/_millrace/receipts/x", "{}"), ("sub/b", "1")];
+    let lake = MadeLake::new(3, &[("all", &objects(&pairs))]);
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out");
+    let words = ["export", &lake.file_url("main"), out.to_str().unwrap()];
+    let untouched = Untouched::new(folder.path());
+    let refusal = refused(End::Guard, Millrace::new, &words).says(&["--force"]).helps(&["--exclude"]);
+    let why = "belongs to a destination below this one (--force writes it all the same)";
+    assert_eq!(named(&refusal.message), [format!("{}` {why}", pairs[1].0), format!("{}` {why}", pairs[2].0)]);
+    untouched.check();
+    Millrace::new().args(words).arg("--force").run().expect_code(0);
+    assert_eq!(std::fs::read(out.join("sub/_millrace/HEAD.json")).unwrap(), b"{}");
+}
+
+#[test]
+fn two_objects_of_one_key_are_seen_when_only_one_of_them_changed() {
+    let (exact, below) = (objects(&[("p/x", "exact"), ("p/y", "1")]), objects(&[("p/x/a", "1"), ("p/x/x", "below")]));
+    let both = |one: &str, other: &str| objects(&[("p/x", one), ("p/x/a", "1"), ("p/x/x", other), ("p/y", "1")]);
+    let (first, second) = (both("exact", "new"), both("new", "below"));
+    let lake = MadeLake::new(1, &[("exact", &exact), ("beside", &first), ("below", &below), ("over", &second)]);
+    let s3 = S3Server::with_buckets(&["dest"]);
+    lake.load(&s3);
+    for (place, from, to) in [("a", "exact", "beside"), ("b", "below", "over")] {
+        let url = |label: &str| format!("lake+s3://lake/made?ref={}&prefix=p/x", lake.commit(label).id);
+        let dest = format!("s3://dest/{place}");
+        Millrace::new().s3(&s3).args(["export", &url(from), &dest]).run().expect_code(0);
+        s3.clear_log();
+        let refusal = refused(End::Guard, || Millrace::new().s3(&s3), &["export", &url(to), &dest]);
+        let why = "is the key of two objects: the one that the prefix names, and one below the folder of its name";
+        assert_eq!(named(&refusal.message), [format!("x` {why}")], "{from}");
+        assert_no_writes(&s3);
     }
 }
 

@@ -21,7 +21,7 @@ fn no_lakefs_credentials_at_all() {
     let command = || Millrace::new().env("AWS_REGION", "us-east-1");
     for words in [&["export", "lakefs://orders/main", "memory://x"][..], &["ls", "lakefs://orders/main"]] {
         refused(End::Usage, command, words)
-            .says(&["the lakeFS server's endpoint and access key id and secret access key", "not set"])
+            .says(&["the lakeFS server's endpoint and access key id and secret access key are not set"])
             .helps(&["LAKECTL_SERVER_ENDPOINT_URL", "LAKEFS_ENDPOINT", "lakectl config", "~/.lakectl.yaml"]);
     }
     let some = || command().env("LAKEFS_ENDPOINT", "http://127.0.0.1:1").env("LAKEFS_ACCESS_KEY_ID", "AKIA");
@@ -192,4 +192,35 @@ fn buckets_that_are_not_there() {
         .helps(&["check the spelling of s3://absent, or create it"]);
     refused(End::Unreachable, || Millrace::new().s3(&s3), &["runs", "s3://absent/x"]).helps(&["s3://absent"]);
     assert_no_writes(&s3);
+}
+
+#[test]
+fn a_bucket_that_is_not_there_is_no_plan_and_no_destination_that_was_emptied() {
+    let s3 = S3Server::with_buckets(&["there"]);
+    let command = || Millrace::new().s3(&s3);
+    for words in [&["apply", "s3://nowhere/plan"][..], &["sql", "s3://nowhere/plan", "SELECT 1"]] {
+        refused(End::Unreachable, command, words).says(&["s3://nowhere/plan", "is not there"]).helps(&["check the name, the bucket"]);
+    }
+    refused(End::Usage, command, &["apply", "s3://there/plan"]).says(&["s3://there/plan is no plan"]);
+    refused(End::Usage, command, &["sql", "s3://there/plan", "SELECT 1"]).says(&["neither a plan nor a destination"]);
+    s3.deny(Target::on("read").bucket("there"));
+    for words in [&["apply", "s3://there/plan"][..], &["sql", "s3://there/plan", "SELECT 1"]] {
+        refused(End::Unreachable, command, words).says(&["s3://there/plan", "may not be read"]).helps(&["credentials"]);
+    }
+}
+
+#[test]
+fn words_that_mean_nothing_together_are_refused() {
+    let lake = Lake::named("orders");
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out").display().to_string();
+    for words in [
+        &["apply", &out, "--adopt"][..],
+        &["apply", &out, "--assume-empty"],
+        &["export", &lake.file_url("v2"), &out, "--from", "v1", "--adopt"],
+        &["plan", &lake.file_url("v2"), &out, "--from", "v1", "--adopt=own"],
+    ] {
+        let outcome = Millrace::new().args(words).run().expect_code(2);
+        assert!(outcome.stderr.contains("--adopt") || outcome.stderr.contains("--assume-empty"), "{outcome}");
+    }
 }

@@ -33,6 +33,29 @@ fn a_file_becomes_a_folder_and_back() {
 }
 
 #[test]
+fn folders_of_nothing_but_folders_make_way() {
+    let commit = objects(&[("a/b", "file"), ("c", "file"), ("d", "file")]);
+    let lake = MadeLake::new(1000, &[("commit", &commit)]);
+    for from in [Place::Folder, Place::Bucket] {
+        let stage = Stage::of(lake.clone(), from, Place::Folder);
+        let root = std::path::PathBuf::from(stage.destination().trim_start_matches("file://"));
+        for folder in ["a/b/x/y", "a/b/z", "c"] {
+            std::fs::create_dir_all(root.join(folder)).unwrap();
+        }
+        stage.exported("commit", &[]);
+        assert_eq!(stage.data(), commit, "{from:?}");
+    }
+    // One that holds a file is somebody's.
+    let stage = Stage::of(lake.clone(), Place::Folder, Place::Folder);
+    let root = std::path::PathBuf::from(stage.destination().trim_start_matches("file://"));
+    std::fs::create_dir_all(root.join("d/e")).unwrap();
+    std::fs::write(root.join("d/e/mine"), "x").unwrap();
+    let refused = stage.export("commit", &[]).expect_code(3).json();
+    assert!(refused["error"]["message"].as_str().unwrap().contains("`d` is a folder at the destination"), "{refused}");
+    assert_eq!(std::fs::read(root.join("d/e/mine")).unwrap(), b"x");
+}
+
+#[test]
 fn a_file_beside_a_folder_of_the_same_name_is_for_buckets_only() {
     let both = objects(&[("a", "file"), ("a.txt", "between"), ("a/b", "below")]);
     let lake = MadeLake::new(1000, &[("both", &both)]);

@@ -125,6 +125,8 @@ fn a_dry_run_writes_nothing_at_the_destination() {
         let stage = Stage::new("orders", Place::Bucket, to);
         let report = stage.export("load", &["--dry-run"]).expect_code(0).json();
         assert_eq!((&report["state"], &report["copied"]), (&"planned".into(), &343.into()));
+        assert!(report["plan"].is_null(), "nothing is kept: {report}");
+        assert!(!stage.user.home().join(".cache/millrace").exists());
         assert!(stage.tree().is_empty());
         assert_eq!(stage.server.log().writes().filter(|op| op.bucket == BUCKET).len(), 0);
         stage.exported("load", &[]);
@@ -133,6 +135,18 @@ fn a_dry_run_writes_nothing_at_the_destination() {
         assert_eq!(["copied", "deleted", "retracted"].map(|field| report[field].as_u64().unwrap()), [18, 12, 4]);
         assert_eq!((stage.tree(), stage.stamps()), (tree, stamps));
     }
+}
+
+#[test]
+fn a_first_export_does_not_claim_to_have_found_markers() {
+    let stage = Stage::new("orders", Place::Folder, Place::Folder);
+    let shown = || millrace_tests::run::Millrace::of(&stage.user);
+    let words = [&stage.source("load"), &stage.destination()];
+    let outcome = shown().arg("export").args(words).arg("--dry-run").run().expect_code(0);
+    assert!(outcome.stdout.contains("markers to clear first"), "{outcome}");
+    assert!(!outcome.stdout.contains("The plan is in"), "{outcome}");
+    let outcome = shown().arg("export").args(words).run().expect_code(0);
+    assert!(outcome.stdout.contains("markers cleared first") && !outcome.stdout.contains("retracted"), "{outcome}");
 }
 
 #[test]

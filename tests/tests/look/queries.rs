@@ -73,6 +73,33 @@ fn several_lakes_are_told_apart_by_the_names_they_are_given() {
 }
 
 #[test]
+fn the_prefix_of_a_url_narrows_its_tables_and_an_argument_goes_before_it() {
+    let door = Door::open("orders", Way::Folder);
+    let count = |url: &str, from: &str| {
+        let rows = door.json(&["sql", url, &format!("SELECT count(*) AS n FROM {from}")]);
+        usize::try_from(rows[0]["n"].as_u64().unwrap()).unwrap()
+    };
+    let below = |prefix: &str| door.lake.objects("head").iter().filter(|o| o.path.starts_with(prefix)).count();
+    let site = format!("{}?ref=main&prefix=site/", bare(&door));
+    assert_eq!(count(&site, "objects('main')"), below("site/"));
+    assert_eq!(count(&site, "objects('main', 'tables/')"), below("tables/"));
+    assert_eq!(count(&site, "objects('main', '')"), door.lake.objects("head").len());
+    let changed = door.lake.diff("load", "day4").into_iter().filter(|line| line.path.starts_with("tables/customers/")).count();
+    let customers = format!("{}?ref=main&prefix=tables/customers/", bare(&door));
+    assert_eq!(count(&customers, "diff('v1', 'v2')"), changed);
+    assert!(count(&bare(&door), "diff('v1', 'v2')") > changed);
+}
+
+#[test]
+fn a_query_that_fails_says_what_can_be_asked() {
+    let door = Door::open("orders", Way::Folder);
+    for query in ["SELEC 1", "SELECT * FROM nothing", "SELECT nothing FROM objects('main')", "SELECT * FROM objects()"] {
+        let outcome = Millrace::new().args(["--output", "json", "sql", &bare(&door), query]).run().expect_code(2);
+        assert!(outcome.json()["error"]["help"].as_str().unwrap().contains("objects('"), "{outcome}");
+    }
+}
+
+#[test]
 fn explain_shows_which_columns_and_keys_are_read_and_how_many_ranges() {
     let door = Door::open("orders", Way::Folder);
     let physical = |query: &str| {

@@ -23,6 +23,17 @@ fn planned(lake: &Lake, from: &str, to: &str) -> Value {
     Millrace::new().args(words).run().expect_code(0).json()
 }
 
+/// The size of a metadata file.
+fn file_bytes(lake: &Lake, id: &str) -> u64 {
+    lake.namespace().join("_lakefs").join(id).metadata().unwrap().len()
+}
+
+/// The size of all metadata files of the lake.
+fn metadata_bytes(lake: &Lake) -> u64 {
+    let files = std::fs::read_dir(lake.namespace().join("_lakefs")).unwrap();
+    files.map(|file| file.unwrap().metadata().unwrap().len()).sum()
+}
+
 /// How many ranges there are, were opened, and were looked into.
 fn ranges(report: &Value) -> [u64; 3] {
     ["total", "opened", "looked_up"].map(|name| report["ranges"][name].as_u64().unwrap())
@@ -39,6 +50,10 @@ fn a_small_change_of_a_wide_commit_is_planned_from_the_changed_ranges() {
     assert_eq!(plan["unchanged"], json!(130_000 - of(&["added", "changed"])), "{plan}");
     // Four ranges a commit; the change reached every one of them.
     assert_eq!(ranges(&plan)[..2], [8, 8], "{plan}");
+    // Both metaranges, every range of both sides once, and the blocks of the markers.
+    let metaranges = ["bulk", "small-change"].map(|label| file_bytes(&lake, &lake.commit(label).meta_range_id)).iter().sum();
+    let (read, all) = (plan["ranges"]["bytes"].as_u64().unwrap(), metadata_bytes(&lake));
+    assert!(read > metaranges && read <= all + 100_000, "{read} of {all}: {plan}");
 }
 
 #[test]
@@ -116,6 +131,13 @@ fn a_plan_reads_changed_ranges_and_of_the_others_only_where_a_marker_is_looked_u
     let more: BTreeSet<_> = read.difference(&resolved).collect();
     assert!(more.contains(&lake.commit("load").meta_range_id), "{more:?}");
     assert_eq!(more.len(), 1 + 2 + 1, "{more:?}");
+    // As many bytes as those files have, each once.
+    let bytes = |report: &Value| report["ranges"]["bytes"].as_u64().unwrap();
+    let target = file_bytes(&lake, &lake.commit("day4").meta_range_id);
+    assert_eq!(bytes(&idle), 2 * target, "the metarange for either side: {idle}");
+    let whole: u64 = more.iter().map(|id| file_bytes(&lake, id)).sum();
+    let base = file_bytes(&lake, &lake.commit("load").meta_range_id);
+    assert!(bytes(&report) > target + base && bytes(&report) <= target + whole, "{report}: {whole}");
 }
 
 #[test]

@@ -70,8 +70,6 @@ pub(crate) struct PlanArgs {
 /// `apply PLAN`.
 #[derive(Debug, Args)]
 #[command(
-    mut_arg("adopt", |a| a.hide(true)),
-    mut_arg("assume_empty", |a| a.hide(true)),
     after_help = "A plan whose destination has moved on since is refused.
 
 Example:
@@ -84,7 +82,7 @@ pub(crate) struct ApplyArgs {
     #[command(flatten)]
     pub(crate) markers: MarkerArgs,
     #[command(flatten)]
-    pub(crate) guards: GuardArgs,
+    pub(crate) guards: RunGuardArgs,
     #[command(flatten)]
     pub(crate) run: RunArgs,
 }
@@ -94,7 +92,7 @@ pub(crate) struct ApplyArgs {
 #[command(next_help_heading = "Selection")]
 pub(crate) struct SelectionArgs {
     /// Take this commit for what the destination holds
-    #[arg(long, value_name = "REF", conflicts_with = "full")]
+    #[arg(long, value_name = "REF", conflicts_with_all = ["full", "adopt"])]
     pub(crate) from: Option<String>,
 
     /// Copy everything again, and delete what the receipt lists and the commit no longer has
@@ -189,10 +187,10 @@ impl MarkerArgs {
     }
 }
 
-/// What stops an export that looks wrong.
+/// What stops a run that looks wrong.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Guards")]
-pub(crate) struct GuardArgs {
+pub(crate) struct RunGuardArgs {
     /// Refuse more deletes than this: objects, or a share of what is there [default: 50% once that is over 100 objects]
     #[arg(long, value_name = "N|P%", value_parser = values::max_delete)]
     pub(crate) max_delete: Option<MaxDelete>,
@@ -200,6 +198,21 @@ pub(crate) struct GuardArgs {
     /// Go on where a guard that can be overridden says no
     #[arg(long)]
     pub(crate) force: bool,
+}
+
+impl RunGuardArgs {
+    /// As the engine wants it.
+    pub(crate) fn guards(&self) -> Guards {
+        Guards { max_delete: self.max_delete, force: self.force, ..Guards::default() }
+    }
+}
+
+/// What stops an export that looks wrong.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Guards")]
+pub(crate) struct GuardArgs {
+    #[command(flatten)]
+    run: RunGuardArgs,
 
     /// Take a destination that holds another prefix or lake; its keys stay, or with =own are taken over
     #[arg(long, value_enum, value_name = "own", num_args = 0..=1, require_equals = true, default_missing_value = "foreign",
@@ -225,14 +238,13 @@ impl GuardArgs {
     /// As the engine wants it.
     pub(crate) fn guards(&self) -> Guards {
         Guards {
-            max_delete: self.max_delete,
-            force: self.force,
             adopt: match self.adopt {
                 None => Adopt::No,
                 Some(AdoptName::Foreign) => Adopt::Foreign,
                 Some(AdoptName::Own) => Adopt::Own,
             },
             assume_empty: self.assume_empty,
+            ..self.run.guards()
         }
     }
 }
@@ -313,6 +325,6 @@ pub(crate) struct SparkArgs {
     pub(crate) commit_id: Option<String>,
 
     /// The commit that the destination holds (with --branch)
-    #[arg(long, alias = "prev_commit_id", value_name = "COMMIT", requires = "branch", conflicts_with_all = ["commit_id", "from", "full"])]
+    #[arg(long, alias = "prev_commit_id", value_name = "COMMIT", requires = "branch", conflicts_with_all = ["commit_id", "from", "full", "adopt"])]
     pub(crate) prev_commit_id: Option<String>,
 }

@@ -8,6 +8,7 @@ use engine::progress::{Progress, RoundProgress};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use planner::plan::{PlanSummary, Round};
 
+use super::text::Amounts;
 use super::{size, text};
 use crate::args::GlobalArgs;
 
@@ -203,13 +204,9 @@ fn round_name(round: &Round) -> String {
 
 fn planned_line(summary: &PlanSummary) -> String {
     let unchanged = summary.unchanged.map(|n| format!("; {} unchanged", size::count(n))).unwrap_or_default();
-    format!(
-        "planned: {} to copy ({}), {} to delete, {} to retract{unchanged}",
-        size::count(summary.copied),
-        size::bytes(summary.bytes),
-        size::count(summary.deleted),
-        size::counted(summary.retracted, "marker")
-    )
+    let amounts =
+        Amounts { copied: summary.copied, bytes: summary.bytes, deleted: summary.deleted, retracted: summary.retracted };
+    format!("planned: {}{unchanged}", amounts.planned(summary.base_objects > 0))
 }
 
 /// `1.2 MiB (400.0 KiB/s), 3 failed`; rounds that move no bytes do not speak of them.

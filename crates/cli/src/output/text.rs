@@ -135,13 +135,37 @@ pub(crate) fn plan_totals(report: &RunReport) -> String {
     if report.copied + report.deleted + report.retracted == 0 {
         return format!("Plan: nothing to do{unchanged}.");
     }
-    format!(
-        "Plan: {} to copy ({}), {} to delete, {} to retract{unchanged}.",
-        size::count(report.copied),
-        size::bytes(report.bytes),
-        size::count(report.deleted),
-        size::counted(report.retracted, "marker")
-    )
+    let amounts = Amounts { copied: report.copied, bytes: report.bytes, deleted: report.deleted, retracted: report.retracted };
+    format!("Plan: {}{unchanged}.", amounts.planned(report.base.is_some()))
+}
+
+/// What a plan or a run comes to, as a sentence says it.
+pub(crate) struct Amounts {
+    pub(crate) copied: u64,
+    pub(crate) bytes: u64,
+    pub(crate) deleted: u64,
+    pub(crate) retracted: u64,
+}
+
+impl Amounts {
+    /// `12 to copy (1.2 MiB), 3 to delete, 2 markers to retract`. Without a base nobody knows whether they are there: they are
+    /// cleared in any case.
+    pub(crate) fn planned(&self, on_a_base: bool) -> String {
+        let (copied, bytes, deleted, retracted) = self.texts();
+        let what = if on_a_base || self.retracted == 0 { "to retract" } else { "to clear first" };
+        format!("{copied} to copy ({bytes}), {deleted} to delete, {retracted} {what}")
+    }
+
+    fn done(&self, on_a_base: bool) -> String {
+        let (copied, bytes, deleted, retracted) = self.texts();
+        let what = if on_a_base || self.retracted == 0 { "retracted" } else { "cleared first" };
+        format!("{copied} copied ({bytes}), {deleted} deleted, {retracted} {what}")
+    }
+
+    fn texts(&self) -> (String, String, String, String) {
+        let (copied, deleted) = (size::count(self.copied), size::count(self.deleted));
+        (copied, size::bytes(self.bytes), deleted, size::counted(self.retracted, "marker"))
+    }
 }
 
 fn unchanged(report: &RunReport) -> String {
@@ -260,13 +284,8 @@ fn ending(report: &RunReport) -> String {
 }
 
 fn done(report: &RunReport) -> String {
-    format!(
-        "{} copied ({}), {} deleted, {} retracted",
-        size::count(report.copied),
-        size::bytes(report.bytes),
-        size::count(report.deleted),
-        size::counted(report.retracted, "marker")
-    )
+    let amounts = Amounts { copied: report.copied, bytes: report.bytes, deleted: report.deleted, retracted: report.retracted };
+    amounts.done(report.base.is_some())
 }
 
 /// The history of a destination.

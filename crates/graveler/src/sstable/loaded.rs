@@ -56,6 +56,18 @@ impl LoadedTable {
         }
     }
 
+    /// The blocks of records as they are stored, in order: each a payload, a byte that names its compression (1 is snappy), and
+    /// four of a checksum, which is not looked at.
+    pub fn stored_blocks(&self) -> Result<Vec<Bytes>> {
+        let mut records = self.records();
+        let mut blocks = Vec::new();
+        while let Some(handle) = records.next_handle()? {
+            let stored = self.tail.part(handle);
+            blocks.push(stored.ok_or_else(|| self.layout.place(handle).corrupt("expected a block within the file, found its end"))?);
+        }
+        Ok(blocks)
+    }
+
     fn block(&self, handle: Handle) -> Result<Block> {
         let place = self.layout.place(handle);
         match self.tail.part(handle) {
@@ -143,10 +155,14 @@ impl Records {
     }
 
     fn next_block(&mut self) -> Result<Option<Block>> {
+        self.next_handle()?.map(|handle| self.table.block(handle)).transpose()
+    }
+
+    fn next_handle(&mut self) -> Result<Option<Handle>> {
         loop {
             match self.walk.next()? {
                 Step::End => return Ok(None),
-                Step::Data(handle) => return self.table.block(handle).map(Some),
+                Step::Data(handle) => return Ok(Some(handle)),
                 Step::Partition(handle) => {
                     let partition = self.table.block(handle)?;
                     self.walk.enter(&partition)?;

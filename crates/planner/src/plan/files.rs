@@ -24,6 +24,9 @@ use crate::error::{Error, Result};
 /// Columns whose values are nearly all different: a dictionary of them would be built and thrown away.
 const UNIQUE: [&str; 6] = ["key", "path", "source", "etag", "identity", "row"];
 
+/// Rows that a writer holds before they go to its file: a shard grows with its plan, memory does not.
+const GROUP_ROWS: usize = 16 << 10;
+
 /// Writes batches to the files of their steps until the sender is gone; the steps with their shards.
 pub(super) fn write_all(root: &Path, mut batches: mpsc::Receiver<(StepKey, RecordBatch)>) -> Result<BTreeMap<StepKey, Step>> {
     let mut steps: BTreeMap<StepKey, StepFiles> = BTreeMap::new();
@@ -149,6 +152,7 @@ fn properties() -> WriterProperties {
         builder.set_column_dictionary_enabled(column.clone(), false).set_column_encoding(column, encoding)
     };
     let builder = WriterProperties::builder().set_statistics_enabled(EnabledStatistics::None);
+    let builder = builder.set_max_row_group_row_count(Some(GROUP_ROWS));
     UNIQUE.iter().fold(builder, plain).build()
 }
 

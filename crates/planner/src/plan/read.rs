@@ -3,14 +3,14 @@
 use std::path::Path;
 
 use bytes::Bytes;
-use futures::StreamExt;
+use futures::{StreamExt, TryStreamExt};
 use object_store::{ObjectStoreExt, WriteMultipart};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::contents::{PLAN_FORMAT, PlanFile};
 use super::files::digest;
-use crate::error::{Error, Result};
-use crate::stores::MetadataStore;
+use crate::error::{Error, Result, explain};
+use crate::stores::{MetadataStore, unreadable, unwritable};
 
 /// The table of contents.
 pub const PLAN_FILE: &str = "plan.json";
@@ -21,15 +21,17 @@ pub const PLAN_FILE: &str = "plan.json";
 /// `Usage` where there is no plan, or one of another format.
 pub async fn read_plan(at: &MetadataStore, shown: &str) -> Result<PlanFile> {
     let path = at.prefix.clone().join(PLAN_FILE);
+    let failed = |e| unreadable(&format!("the plan {shown}"), &e);
     let bytes = match at.store.get(&path).await {
-        Ok(found) => found.bytes().await,
+        Ok(found) => found.bytes().await.map_err(failed)?,
         Err(object_store::Error::NotFound { .. }) => {
+            // A bucket that is not there answers a look-up like a missing file, and says so only to a listing.
+            at.store.list(Some(&at.prefix)).try_next().await.map_err(failed)?;
             return Err(Error::usage(format!("{shown} is no plan: it has no {PLAN_FILE}"))
                 .with_help("give the folder that `millrace plan -o` wrote"));
         }
-        Err(e) => Err(e),
+        Err(e) => return Err(failed(e)),
     };
-    let bytes = bytes.map_err(|e| Error::unreachable(format!("the plan {shown} cannot be read: {e}")))?;
     check_format(&bytes, shown)?;
     serde_json::from_slice(&bytes)
         .map_err(|e| Error::usage(format!("{shown}/{PLAN_FILE} is damaged: {e}")).with_help("make the plan again"))
@@ -70,7 +72,7 @@ pub async fn upload_plan(folder: &Path, plan: &PlanFile, to: &MetadataStore) -> 
     }
     let text = contents_text(plan)?;
     let path = to.prefix.clone().join(PLAN_FILE);
-    to.store.put(&path, Bytes::from(text).into()).await.map(|_| ()).map_err(|e| unwritable(PLAN_FILE, &e))
+    to.store.put(&path, Bytes::from(text).into()).await.map(|_| ()).map_err(|e| unwritable(path.as_ref(), &e))
 }
 
 /// Moves a plan from the local `folder` to another one of the same file system: shards first, `plan.json` last.
@@ -111,9 +113,12 @@ pub async fn fetch_plan(from: &MetadataStore, plan: &PlanFile, folder: &Path) ->
         let found = match from.store.get(&below(&from.prefix, &shard.file)).await {
             Ok(found) => found,
             Err(object_store::Error::NotFound { .. }) => return Err(changed("is missing".to_owned())),
-            Err(e) => return Err(Error::unreachable(format!("the plan's {} cannot be read: {e}", shard.file))),
+            Err(e) => return Err(unreadable(&format!("the plan's {}", shard.file), &e)),
         };
-        save(found, &local).await.map_err(|e| Error::unreachable(format!("the plan's {} cannot be read: {e}", shard.file)))?;
+        save(found, &local).await.map_err(|e| {
+            Error::unreachable(format!("the plan's {} cannot be fetched: {}", shard.file, explain(&e)))
+                .with_help("check the store, and that TMPDIR has room; the same command may succeed later")
+        })?;
         let (bytes, sha256) = digest(&local)?;
         if bytes != shard.file_bytes || sha256 != shard.sha256 {
             return Err(changed("was changed since the plan was made".to_owned()));
@@ -150,32 +155,25 @@ fn below(prefix: &object_store::path::Path, name: &str) -> object_store::path::P
 /// `Unreachable` where it cannot be read or written.
 pub async fn upload_file(from: &Path, to: &MetadataStore, name: &str) -> Result<()> {
     const WHOLE: u64 = 8 << 20;
-    let unreadable = |e: std::io::Error| Error::unreachable(format!("{}: {e}", from.display()));
+    let failed = |e: std::io::Error| {
+        Error::unreachable(format!("{} cannot be read: {e}", from.display())).with_help("TMPDIR must keep what a run puts there")
+    };
     let path = below(&to.prefix, name);
-    let mut file = tokio::fs::File::open(from).await.map_err(unreadable)?;
-    if file.metadata().await.map_err(unreadable)?.len() <= WHOLE {
+    let mut file = tokio::fs::File::open(from).await.map_err(failed)?;
+    if file.metadata().await.map_err(failed)?.len() <= WHOLE {
         let mut all = Vec::new();
-        file.read_to_end(&mut all).await.map_err(unreadable)?;
-        return to.store.put(&path, Bytes::from(all).into()).await.map(|_| ()).map_err(|e| unwritable(name, &e));
+        file.read_to_end(&mut all).await.map_err(failed)?;
+        return to.store.put(&path, Bytes::from(all).into()).await.map(|_| ()).map_err(|e| unwritable(path.as_ref(), &e));
     }
-    let upload = to.store.put_multipart(&path).await.map_err(|e| unwritable(name, &e))?;
+    let upload = to.store.put_multipart(&path).await.map_err(|e| unwritable(path.as_ref(), &e))?;
     let mut upload = WriteMultipart::new(upload);
     let mut buffer = vec![0; 1 << 20];
     loop {
-        let n = file.read(&mut buffer).await.map_err(unreadable)?;
+        let n = file.read(&mut buffer).await.map_err(failed)?;
         if n == 0 {
-            return upload.finish().await.map(|_| ()).map_err(|e| unwritable(name, &e));
+            return upload.finish().await.map(|_| ()).map_err(|e| unwritable(path.as_ref(), &e));
         }
-        upload.wait_for_capacity(4).await.map_err(|e| unwritable(name, &e))?;
+        upload.wait_for_capacity(4).await.map_err(|e| unwritable(path.as_ref(), &e))?;
         upload.write(&buffer[..n]);
     }
-}
-
-fn unwritable(name: &str, error: &object_store::Error) -> Error {
-    use object_store::Error::{PermissionDenied, Unauthenticated};
-    let help = match error {
-        PermissionDenied { .. } | Unauthenticated { .. } => "check the store's credentials, and that they may write there",
-        _ => "check that the place is there, has room, and may be written",
-    };
-    Error::unreachable(format!("{name} cannot be written: {error}")).with_help(help)
 }

@@ -21,7 +21,7 @@ use crate::error::{Error, Result};
 const GROUP_ROWS: usize = 4096;
 
 /// Batches that may wait for the files' thread.
-const BATCHES_AHEAD: usize = 8;
+const BATCHES_AHEAD: usize = 4;
 
 /// Which step of which round. Steps run by `order`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -11,6 +11,7 @@ use crate::blocking::{Fate, Found as Relation, Paths};
 use crate::directories::{Closed, Decision, Directories, MarkerRow, RowFacts};
 use crate::entry::EntryBatch;
 use crate::error::{Error, Result};
+use crate::folding::Names;
 use crate::guard::{self, Refusals, SelfDestruction};
 use crate::overview::{Gathering, PlanOverview};
 use crate::part::Part;
@@ -26,6 +27,8 @@ const LOOKUPS: usize = 32;
 /// Held-back markers that a note names.
 const HELD_NAMED: usize = 5;
 
+const NAMED_TWICE: &str = "is the key of two objects: the one that the prefix names, and one below the folder of its name";
+
 /// A plan in the making.
 pub(super) struct Assembly<'a> {
     part: &'a Part,
@@ -35,6 +38,8 @@ pub(super) struct Assembly<'a> {
     prefix_bytes: usize,
     full: bool,
     known: &'a BTreeMap<String, Option<Vec<u8>>>,
+    force: bool,
+    names: Names,
     listed: &'a BTreeSet<String>,
     in_the_way: &'a BTreeSet<String>,
     destination: &'a crate::location::Location,
@@ -105,6 +110,8 @@ impl<'a> Assembly<'a> {
             directories: Directories::new(request.full),
             full: request.full,
             known: &request.base.known,
+            force: request.force,
+            names: Names::new(request.stores.key_rules(request.destination).folding),
             listed: &request.base.listed,
             in_the_way: &request.base.in_the_way,
             destination: request.destination,
@@ -169,13 +176,8 @@ impl<'a> Assembly<'a> {
 
     fn marker_row(&mut self, judged: &Judged<'_>, i: usize, key: &str) {
         let unknown = self.is_unknown(judged, i, key);
-        let entry = |side: &EntryBatch, chosen: bool| {
-            chosen.then(|| {
-                let mut row = side.row(i);
-                judged.batch.paths.value(i).clone_into(&mut row.path);
-                row
-            })
-        };
+        self.one_name(judged, i, key);
+        let entry = |side: &EntryBatch, chosen: bool| chosen.then(|| side.row(i));
         if judged.target.value(i) {
             self.fate(key, Fate::Stays);
             self.fresh(judged.batch.paths.value(i), judged.base.value(i) && !unknown);
@@ -201,6 +203,7 @@ impl<'a> Assembly<'a> {
         if self.is_settled(path, key, target) {
             return Ok(());
         }
+        self.one_name(judged, i, key);
         self.objects += u64::from(target);
         let changed = unknown || base != target || (base && target && !same) || (self.full && target);
         if self.rounds.has_markers() || self.rules.file_system {
@@ -245,6 +248,16 @@ impl<'a> Assembly<'a> {
         }
     }
 
+    /// Refuses a key that means the same file as another one, of either side: a delete of one would take the other.
+    fn one_name(&mut self, judged: &Judged<'_>, i: usize, key: &str) {
+        if (judged.base.value(i) || judged.target.value(i) || judged.batch.touched.value(i))
+            && let Some(name) = self.names.collides(key)
+        {
+            let what = if name == key { "it".to_owned() } else { format!("its folder `{}`", name.escape_debug()) };
+            self.refusals.add(key, &format!("cannot be told from another key there: {what} differs in case or spelling only"));
+        }
+    }
+
     /// What the destination holds under this key is not known.
     fn is_unknown(&self, judged: &Judged<'_>, i: usize, key: &str) -> bool {
         let doubted = self.doubts_markers && is_marker(key) && (judged.base.value(i) || judged.target.value(i));
@@ -257,8 +270,7 @@ impl<'a> Assembly<'a> {
             self.exact = Some(Exact { key: key.to_owned(), target, delete: None });
         } else if let Some(exact) = self.exact.as_mut().filter(|e| e.key == key) {
             if target && exact.target {
-                self.refusals
-                    .add(key, "is the key of two objects: the one that the prefix names, and one below the folder of its name");
+                self.refusals.add(key, NAMED_TWICE);
             }
             exact.delete = None;
             return exact.target && !target;
@@ -346,6 +358,8 @@ impl<'a> Assembly<'a> {
     fn check_key(&mut self, key: &str) {
         if guard::is_reserved(key) {
             self.refusals.add(key, "is a name that Millrace keeps for itself at every destination");
+        } else if guard::is_of_another(key) && !self.force {
+            self.refusals.add(key, "belongs to a destination below this one (--force writes it all the same)");
         } else if key.starts_with('/') && !self.part.is_all() {
             self.refusals.add(key, "begins with a slash without the prefix");
         } else if let Some(why) = guard::unfit(key, self.rules, self.prefix_bytes) {
@@ -457,12 +471,30 @@ impl<'a> Assembly<'a> {
     pub(super) async fn finish(&mut self, lookup: Option<&Lookup>) -> Result<()> {
         self.directories.finish(&mut self.closed);
         self.markers(lookup).await?;
+        self.named_twice(lookup).await?;
         if let Some(delete) = self.exact.take().and_then(|exact| exact.delete) {
             self.delete_now(delete)?;
         }
         self.settle_deletes()?;
         let rest = std::mem::take(&mut self.waiting);
         rest.iter().try_for_each(|d| self.write_delete(d, 2))
+    }
+
+    /// Refuses the object that the part names exactly beside one below the folder of its name, where a small change shows one
+    /// of them only.
+    async fn named_twice(&mut self, lookup: Option<&Lookup>) -> Result<()> {
+        let exact = self.part.as_str();
+        let (Some(lookup), Some(key)) = (lookup, self.part.re_root(exact).filter(|_| self.part.names(exact))) else {
+            return Ok(());
+        };
+        let mut there = 0;
+        for path in self.part.paths_of(key) {
+            there += usize::from(lookup.get(&path).await?.is_some());
+        }
+        if there > 1 {
+            self.refusals.add(key, NAMED_TWICE);
+        }
+        Ok(())
     }
 
     /// The plan in brief.

@@ -1,10 +1,8 @@
 //! What an error of the lake's files means to the one who started the command.
 
-use std::fmt::Write as _;
-
 use graveler::ErrorKind as Kind;
 
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, explain};
 
 impl From<graveler::Error> for Error {
     /// A file that a commit names must be there: its absence is damage, not a wrong name.
@@ -26,20 +24,6 @@ impl From<graveler::Error> for Error {
         };
         Self::new(kind, explain(&error)).with_help(help)
     }
-}
-
-/// The text with its causes. Stores put the reason there: who refused, and after how many tries.
-pub(super) fn explain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let why = error.to_string();
-        if !text.contains(&why) {
-            let _ = write!(text, ": {why}");
-        }
-        cause = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

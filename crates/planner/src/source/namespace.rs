@@ -14,12 +14,11 @@ use object_store::ObjectStoreExt;
 use object_store::path::Path;
 
 use super::cache::CommitCache;
-use super::error::explain;
 use super::reference::{Modifier, RefExpression};
 use super::{Commit, CommitSource, RefKind, Reference};
 use crate::error::{Error, Result};
 use crate::location::Location;
-use crate::stores::{MetadataStore, Stores};
+use crate::stores::{MetadataStore, Stores, unreadable};
 
 /// How a lake's refs are dumped so that they can be read without a server.
 pub(super) const NEW_DUMP: &str = "let the server write a new dump: \
@@ -376,18 +375,6 @@ async fn no_manifest(storage: &Location, files: &MetadataStore) -> Error {
         }
         Err(error) => unreadable(&format!("the lake at {storage}"), &error),
     }
-}
-
-fn unreadable(what: &str, error: &object_store::Error) -> Error {
-    use object_store::Error as Store;
-    let (why, help) = match error {
-        Store::NotFound { .. } => ("is not there", "check the name, the bucket, the endpoint and the region"),
-        Store::PermissionDenied { .. } | Store::Unauthenticated { .. } => {
-            ("may not be read", "check the store's credentials, and that they may read (and list) this place")
-        }
-        _ => ("cannot be read", "check the store's endpoint, region and credentials; the same command may succeed later"),
-    };
-    Error::unreachable(format!("{what} {why}: {}", explain(error))).with_help(help)
 }
 
 async fn read_dump(stores: &dyn Stores, file: &str) -> Result<(Bytes, i64)> {

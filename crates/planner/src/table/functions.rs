@@ -51,36 +51,53 @@ impl CommitRef {
 }
 
 /// Registers `objects('REF' [, 'PREFIX'])` and `diff('A', 'B' [, 'PREFIX'])` of `lake`. With a `name`, as
-/// `NAME_objects` and `NAME_diff`, so that several lakes fit in one query.
-pub fn register(context: &SessionContext, name: Option<&str>, lake: &Arc<dyn CommitSource>) {
-    let prefix = name.map(|n| format!("{n}_")).unwrap_or_default();
-    context.register_udtf(&format!("{prefix}objects"), Arc::new(ObjectsFunction(Arc::clone(lake))));
-    context.register_udtf(&format!("{prefix}diff"), Arc::new(DiffFunction(Arc::clone(lake))));
+/// `NAME_objects` and `NAME_diff`, so that several lakes fit in one query. Without `PREFIX` they show what lies below `prefix`.
+pub fn register(context: &SessionContext, name: Option<&str>, lake: &Arc<dyn CommitSource>, prefix: &str) {
+    let at = |function: &str| name.map_or_else(|| function.to_owned(), |n| format!("{n}_{function}"));
+    let of = || LakeOf { lake: Arc::clone(lake), prefix: prefix.into() };
+    context.register_udtf(&at("objects"), Arc::new(ObjectsFunction(of())));
+    context.register_udtf(&at("diff"), Arc::new(DiffFunction(of())));
+}
+
+/// A lake, and the part of it that is meant where none is named.
+#[derive(Debug)]
+struct LakeOf {
+    lake: Arc<dyn CommitSource>,
+    prefix: Arc<str>,
+}
+
+impl LakeOf {
+    fn at(&self, reference: &str) -> CommitRef {
+        CommitRef::named(&self.lake, reference.to_owned())
+    }
+
+    fn part(&self, named: Option<&String>) -> Part {
+        Part::new(named.map_or(&*self.prefix, String::as_str))
+    }
 }
 
 #[derive(Debug)]
-struct ObjectsFunction(Arc<dyn CommitSource>);
+struct ObjectsFunction(LakeOf);
 
 impl TableFunctionImpl for ObjectsFunction {
     fn call_with_args(&self, args: TableFunctionArgs) -> DFResult<Arc<dyn TableProvider>> {
-        let [reference, prefix] = texts(args.exprs(), 1, "objects('REF' [, 'PREFIX'])")?;
-        Ok(Arc::new(Objects { at: CommitRef::named(&self.0, reference), part: Part::new(&prefix) }))
+        let given = texts(args.exprs(), [1, 2], "objects('REF' [, 'PREFIX'])")?;
+        Ok(Arc::new(Objects { at: self.0.at(&given[0]), part: self.0.part(given.get(1)) }))
     }
 }
 
 #[derive(Debug)]
-struct DiffFunction(Arc<dyn CommitSource>);
+struct DiffFunction(LakeOf);
 
 impl TableFunctionImpl for DiffFunction {
     fn call_with_args(&self, args: TableFunctionArgs) -> DFResult<Arc<dyn TableProvider>> {
-        let [left, right, prefix] = texts(args.exprs(), 2, "diff('A', 'B' [, 'PREFIX'])")?;
-        let (left, right) = (CommitRef::named(&self.0, left), CommitRef::named(&self.0, right));
-        Ok(Arc::new(Diff { left, right, part: Part::new(&prefix) }))
+        let given = texts(args.exprs(), [2, 3], "diff('A', 'B' [, 'PREFIX'])")?;
+        Ok(Arc::new(Diff { left: self.0.at(&given[0]), right: self.0.at(&given[1]), part: self.0.part(given.get(2)) }))
     }
 }
 
-/// `N` text arguments of which the first `required` must be there.
-fn texts<const N: usize>(args: &[Expr], required: usize, form: &str) -> Result<[String; N]> {
+/// Text arguments, as many as `allowed` says (from, to).
+fn texts(args: &[Expr], allowed: [usize; 2], form: &str) -> Result<Vec<String>> {
     let given: Option<Vec<String>> = args
         .iter()
         .map(|arg| match arg {
@@ -89,10 +106,8 @@ fn texts<const N: usize>(args: &[Expr], required: usize, form: &str) -> Result<[
         })
         .collect();
     match given {
-        Some(given) if (required..=N).contains(&given.len()) => {
-            let mut given = given.into_iter();
-            Ok(std::array::from_fn(|_| given.next().unwrap_or_default()))
-        }
-        _ => Err(Error::usage(format!("the function is called as {form}, with texts in single quotes"))),
+        Some(given) if (allowed[0]..=allowed[1]).contains(&given.len()) => Ok(given),
+        _ => Err(Error::usage(format!("the function is called as {form}, with texts in single quotes"))
+            .with_help("such as SELECT * FROM objects('main') LIMIT 10")),
     }
 }

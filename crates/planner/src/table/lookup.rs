@@ -67,7 +67,7 @@ impl Lookup {
         let Some(record) = self.namespace.lookup(&self.metarange, path.as_bytes()).await? else { return Ok(None) };
         let mut builder = EntryBuilder::new(Columns::ALL, Arc::clone(&self.storage), 1);
         builder.append(path, &record.identity, &record.data)?;
-        Ok(Some(builder.finish()?.row(0)))
+        Ok(Some(builder.finish(&vec![path].into())?.row(0)))
     }
 }
 

@@ -6,7 +6,7 @@ use std::cmp::Ordering;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use datafusion::arrow::array::{BooleanArray, BooleanBuilder, StringArray};
+use datafusion::arrow::array::{BooleanArray, BooleanBuilder, StringArray, StringBuilder};
 use graveler::{Namespace, RangeInfo, RangeReader};
 
 use super::cluster::{Cluster, Mode};
@@ -22,7 +22,7 @@ pub(crate) const BATCH_ROWS: usize = 4096;
 pub struct DiffBatch {
     /// Paths in the lake.
     pub paths: StringArray,
-    /// The left side's entries; rows without one are null but for an empty path.
+    /// The left side's entries; rows without one are null but for the path.
     pub left: EntryBatch,
     /// The right side's.
     pub right: EntryBatch,
@@ -147,7 +147,7 @@ pub(crate) struct Merge {
 
 #[derive(Debug)]
 struct Output {
-    paths: datafusion::arrow::array::StringBuilder,
+    paths: StringBuilder,
     left: EntryBuilder,
     right: EntryBuilder,
     flags: [BooleanBuilder; 4],
@@ -156,7 +156,7 @@ struct Output {
 impl Merge {
     pub(crate) fn new(namespaces: (&Namespace, &Namespace), cluster: Cluster, spec: MergeSpec) -> Self {
         let out = Output {
-            paths: datafusion::arrow::array::StringBuilder::new(),
+            paths: StringBuilder::with_capacity(BATCH_ROWS, BATCH_ROWS * 64),
             left: EntryBuilder::new(spec.left, Arc::clone(&spec.storage), if cluster.left.is_empty() { 0 } else { BATCH_ROWS }),
             right: EntryBuilder::new(
                 spec.right,
@@ -290,7 +290,7 @@ impl Output {
         for (builder, value) in [(&mut self.left, left), (&mut self.right, right)] {
             match value {
                 Some((identity, message)) => builder.append(path, identity, message)?,
-                None => builder.append_absent()?,
+                None => builder.append_absent(),
             }
         }
         for (flag, value) in self.flags.iter_mut().zip([left.is_some(), right.is_some(), same, touched]) {
@@ -301,10 +301,12 @@ impl Output {
 
     fn finish(&mut self) -> Result<DiffBatch> {
         let [has_left, has_right, same, touched] = &mut self.flags;
+        let room = self.paths.values_slice().len() / 8 * 9;
+        let paths = std::mem::replace(&mut self.paths, StringBuilder::with_capacity(BATCH_ROWS, room)).finish();
         Ok(DiffBatch {
-            paths: self.paths.finish(),
-            left: self.left.finish()?,
-            right: self.right.finish()?,
+            left: self.left.finish(&paths)?,
+            right: self.right.finish(&paths)?,
+            paths,
             has_left: has_left.finish(),
             has_right: has_right.finish(),
             same: same.finish(),

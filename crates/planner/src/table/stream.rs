@@ -83,7 +83,10 @@ pub(crate) fn merge_clusters(
     spec: MergeSpec,
 ) -> BoxStream<'static, Result<DiffBatch>> {
     let largest = clusters.iter().map(Cluster::held_bytes).max().unwrap_or(0).max(1);
-    let ahead = usize::try_from(BYTES_AHEAD / largest).unwrap_or(CLUSTERS_AHEAD).clamp(2, CLUSTERS_AHEAD);
+    // One more than there are cores to merge them: while it waits for its file, the others are busy.
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let most = (cores + 1).min(CLUSTERS_AHEAD);
+    let ahead = usize::try_from(BYTES_AHEAD / largest).unwrap_or(most).clamp(2, most);
     stream::iter(clusters)
         .map(move |cluster| {
             let merge = Merge::new((&left, &right), cluster, spec.clone());

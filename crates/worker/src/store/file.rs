@@ -9,6 +9,7 @@
 //! # Cancellation
 //! A step that runs in a blocking thread runs to its end; what it leaves is a whole file or none.
 
+mod hollow;
 mod list;
 #[cfg(test)]
 mod tests;

@@ -12,6 +12,7 @@ pub mod bounds;
 pub mod digest;
 pub mod error;
 pub mod file;
+mod folding;
 pub mod generic;
 pub mod identity;
 pub(crate) mod metadata;

@@ -265,7 +265,10 @@ impl Stores for Registry {
 
     fn key_rules(&self, location: &Location) -> KeyRules {
         match location.scheme() {
-            Scheme::File | Scheme::Local => KeyRules { file_system: true, ..KeyRules::default() },
+            Scheme::File | Scheme::Local => {
+                let folding = location.file_path().map(|folder| super::folding::probe(&folder)).unwrap_or_default();
+                KeyRules { file_system: true, folding, ..KeyRules::default() }
+            }
             Scheme::Memory => KeyRules { plain_paths: true, ..KeyRules::default() },
             scheme => KeyRules { plain_paths: scheme != Scheme::S3, max_key_bytes: OBJECT_KEY_BYTES, ..KeyRules::default() },
         }

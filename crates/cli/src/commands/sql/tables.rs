@@ -14,10 +14,12 @@ use engine::destination::Destination;
 use engine::head::{HEAD_KEY, Head};
 use engine::receipt::{self, CHANGES_SCHEMA};
 use engine::session::Files;
+use futures::TryStreamExt as _;
 use object_store::ObjectStoreExt as _;
 use object_store::path::Path;
 use planner::plan::{PLAN_FILE, ROW_SCHEMA, read_plan};
 use planner::source::LakeUrl;
+use planner::stores::unreadable;
 use planner::{Error, Location, MetadataStore, Result, Stores as _, table};
 use worker::Registry;
 
@@ -52,6 +54,8 @@ impl Kind {
         } else if has(&at, HEAD_KEY, &location).await? {
             Ok(Self::Destination(location))
         } else {
+            // A bucket that is not there says so only to a listing.
+            at.store.list(Some(&at.prefix)).try_next().await.map_err(|e| unreadable(&location.to_string(), &e))?;
             Err(Error::usage(format!("{location} is neither a plan nor a destination: it has no {PLAN_FILE} and no {HEAD_KEY}"))
                 .with_help("give a lake's URL, the folder that `millrace plan` wrote, or a destination that was exported to"))
         }
@@ -87,7 +91,7 @@ impl Tables<'_> {
         match kind {
             Kind::Lake(url) => {
                 let lake = Lake::open(self.registry, url.clone()).await?;
-                table::register(self.session, self.name, &lake.commits);
+                table::register(self.session, self.name, &lake.commits, url.prefix());
                 Ok(())
             }
             Kind::Plan(location) => self.plan(&self.registry.metadata(location)?, location).await,
@@ -153,7 +157,7 @@ async fn has(at: &MetadataStore, file: &str, location: &Location) -> Result<bool
     match at.store.head(&path).await {
         Ok(_) => Ok(true),
         Err(object_store::Error::NotFound { .. }) => Ok(false),
-        Err(error) => Err(Error::unreachable(format!("{location} cannot be read")).with_source(error)),
+        Err(error) => Err(unreadable(&location.to_string(), &error)),
     }
 }
 

@@ -67,7 +67,8 @@ impl LakefsSettings {
                 let names =
                     [("endpoint", endpoint.is_none()), ("access key id", key.is_none()), ("secret access key", secret.is_none())];
                 let missing: Vec<_> = names.into_iter().filter_map(|(name, missing)| missing.then_some(name)).collect();
-                Err(Error::usage(format!("the lakeFS server's {} is not set", missing.join(" and "))).with_help(WAYS))
+                let are = if missing.len() == 1 { "is" } else { "are" };
+                Err(Error::usage(format!("the lakeFS server's {} {are} not set", missing.join(" and "))).with_help(WAYS))
             }
         }
     }

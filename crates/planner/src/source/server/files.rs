@@ -21,7 +21,7 @@ use graveler::{Error, ErrorKind, FileKind, METADATA_FOLDER, MetadataFiles, Resul
 use tokio::sync::OnceCell;
 
 use super::client::{Client, Failure};
-use crate::source::error::explain;
+use crate::error::explain;
 
 /// Bytes of opened files that are kept. The file in use stays even if it is larger by itself.
 const MAX_KEPT: usize = 128 << 20;

@@ -78,6 +78,23 @@ async fn a_folder_and_a_file_in_each_others_way_are_both_named() {
 }
 
 #[tokio::test]
+async fn a_folder_of_nothing_but_folders_makes_way_for_a_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = store(dir.path());
+    std::fs::create_dir_all(dir.path().join("a/b/c")).unwrap();
+    std::fs::create_dir_all(dir.path().join("a/d")).unwrap();
+    put(&store, "a", "x").await.unwrap();
+    assert_eq!(std::fs::read(dir.path().join("a")).unwrap(), b"x");
+    // A link is not nothing, and where it leads is left alone.
+    let elsewhere = tempfile::tempdir().unwrap();
+    std::fs::create_dir(elsewhere.path().join("empty")).unwrap();
+    std::fs::create_dir_all(dir.path().join("e/f")).unwrap();
+    symlink(elsewhere.path(), dir.path().join("e/link")).unwrap();
+    assert_eq!(put(&store, "e", "x").await.unwrap_err().kind, FailureKind::BadKey);
+    assert!(dir.path().join("e/f").is_dir() && elsewhere.path().join("empty").is_dir());
+}
+
+#[tokio::test]
 async fn emptied_folders_go_but_never_the_root_nor_our_own() {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("root");

@@ -16,6 +16,7 @@ use rand::Rng;
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, flock, linkat, openat, renameat, statat, unlinkat};
 use rustix::io::Errno;
 
+use super::hollow;
 use super::tree::{OWN, TMP, Tree, failure, io_failure, split};
 use super::{etag_holds, open_regular, stat_etag};
 use crate::fence;
@@ -62,7 +63,15 @@ impl Temp {
         let (parent, leaf) = split(key)?;
         self.file.sync_data().map_err(|error| io_failure(&error).context("making the bytes durable"))?;
         fence::check()?;
-        let named = tree.within(parent, true, |folder| renameat(&self.folder, self.name.as_str(), folder, leaf))?;
+        let rename = |folder: &OwnedFd| renameat(&self.folder, self.name.as_str(), folder, leaf);
+        let named = tree.within(parent, true, |folder| match rename(folder) {
+            Err(error @ (Errno::ISDIR | Errno::EXIST | Errno::NOTEMPTY)) => {
+                // Stores have no folders: an empty one is nothing.
+                hollow::remove(folder, leaf).map_err(|_| error)?;
+                rename(folder)
+            }
+            end => end,
+        })?;
         named.unwrap_or(Err(Errno::NOENT)).map_err(|error| naming_failure(error, tree, key))?;
         self.named = true;
         tree.changed(parent);
