@@ -98,6 +98,8 @@ async fn fresh(destination: &Destination, there: Option<&View>, source: &Source)
         destination: destination.location(),
         stores: destination.registry().as_ref(),
         full: false,
+        // What was exported with --force is there, and right.
+        force: true,
         run: String::new(),
         source: source.text.clone(),
         branch: false,
