@@ -11,6 +11,7 @@ pub(crate) fn report(state: State) -> RunReport {
         state,
         update_time: "2026-11-20T10:00:00Z".to_owned(),
         commit: Some("c0ff4cf3370d6816ac5f3db6fb8f812ebab3a778ea1a4ea9cac8b12c481d1b07".to_owned()),
+        base: Some("ba5e4cf3370d6816ac5f3db6fb8f812ebab3a778ea1a4ea9cac8b12c481d1b07".to_owned()),
         rounds: vec![
             RoundReport { round: 0, name: "retract".to_owned(), deleted: 2, ..RoundReport::default() },
             RoundReport { round: 1, name: "data".to_owned(), copied: 38, deleted: 3, bytes: 1_258_291, ..RoundReport::default() },

@@ -129,7 +129,7 @@ mod tests {
         (report.objects, report.own) = (1_000, 9);
         let equal = shown(&report);
         assert!(
-            equal.ends_with("Equal: 1,000 objects in 0.0 s; keys, sizes and etags were compared; --deep reads the bytes.\n"),
+            equal.ends_with("Equal: 1,000 objects in 0 ms; keys, sizes and etags were compared; --deep reads the bytes.\n"),
             "{equal}"
         );
         (report.state, report.differences, report.missing) = (VerifyState::Different, 1, 1);

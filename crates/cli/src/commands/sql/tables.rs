@@ -187,7 +187,7 @@ fn runs_table(runs: &[RunReport]) -> Result<Arc<MemTable>> {
 
 #[cfg(test)]
 mod tests {
-    use engine::State;
+    use engine::{RunReport, State};
 
     use super::*;
     use crate::commands::sql::answer;
@@ -196,7 +196,9 @@ mod tests {
     #[tokio::test]
     async fn runs_are_a_table() {
         let session = SessionContext::new();
-        let runs = [samples::report(State::Succeeded), samples::report(State::Failed)];
+        let first = RunReport { base: None, ..samples::report(State::Failed) };
+        let second = RunReport { base: Some("ba5e".to_owned()), ..samples::report(State::Succeeded) };
+        let runs = [second, first];
         session.register_table("runs", runs_table(&runs).unwrap()).unwrap();
         let query = "SELECT state, update_time, copied, base FROM runs ORDER BY state";
         let rows = || async { session.sql(query).await.unwrap().execute_stream().await.unwrap() };
@@ -205,7 +207,7 @@ mod tests {
         assert_eq!(
             String::from_utf8(out).unwrap(),
             "{\"state\":\"failed\",\"update_time\":\"2026-11-20T10:00:00Z\",\"copied\":40,\"base\":null}\n\
-             {\"state\":\"succeeded\",\"update_time\":\"2026-11-20T10:00:00Z\",\"copied\":40,\"base\":null}\n"
+             {\"state\":\"succeeded\",\"update_time\":\"2026-11-20T10:00:00Z\",\"copied\":40,\"base\":\"ba5e\"}\n"
         );
         let mut out = Vec::new();
         answer::table(&mut out, rows().await).await.unwrap();

@@ -102,7 +102,7 @@ fn a_run_that_succeeded_is_summed_up() {
     insta::assert_snapshot!(shown(|out| summary(out, &samples::report(State::Succeeded))), @r#"
     Exported lakefs://orders/main to s3://mirror/orders/
       commit  c0ff4cf3370d6816ac5f3db6fb8f812ebab3a778ea1a4ea9cac8b12c481d1b07
-      base    none: all of the commit is copied
+      base    ba5e4cf3370d6816ac5f3db6fb8f812ebab3a778ea1a4ea9cac8b12c481d1b07
 
       ROUND  NAME     COPIED  DELETED  FAILED  SKIPPED    BYTES
           0  retract       0        2       0        0      0 B
@@ -116,6 +116,14 @@ fn a_run_that_succeeded_is_summed_up() {
 
     Done: 40 copied (1.2 MiB), 3 deleted, 2 markers retracted; 900 unchanged.
     "#);
+}
+
+#[test]
+fn without_a_base_markers_are_cleared_and_not_found() {
+    let report = RunReport { base: None, ..samples::report(State::Succeeded) };
+    let text = shown(|out| summary(out, &report));
+    assert!(text.contains("  base    none: all of the commit is copied\n"), "{text}");
+    assert!(text.ends_with("Done: 40 copied (1.2 MiB), 3 deleted, 2 markers cleared first; 900 unchanged.\n"), "{text}");
 }
 
 #[test]
