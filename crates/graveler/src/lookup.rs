@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use tokio::sync::OnceCell;
 
 use crate::counters::Counters;
 use crate::error::Result;
@@ -17,30 +18,27 @@ use crate::sstable::{ReadAt, Table};
 /// How many tables are kept.
 const CAPACITY: usize = 64;
 
+/// A table that is open, or that the first look-up in it opens while others wait.
+pub(crate) type Slot = Arc<OnceCell<Table>>;
+
 /// Open tables by the id of their range.
 #[derive(Debug, Default)]
-pub(crate) struct OpenTables(Mutex<VecDeque<(String, Table)>>);
+pub(crate) struct OpenTables(Mutex<VecDeque<(String, Slot)>>);
 
 impl OpenTables {
-    pub(crate) fn get(&self, id: &str) -> Option<Table> {
+    /// The place of a range's table.
+    pub(crate) fn slot(&self, id: &str) -> Slot {
         let mut tables = self.lock();
-        let at = tables.iter().position(|(known, _)| known == id)?;
-        let found = tables.remove(at)?;
-        let table = found.1.clone();
-        tables.push_back(found);
-        Some(table)
-    }
-
-    pub(crate) fn put(&self, id: &str, table: Table) {
-        let mut tables = self.lock();
-        tables.retain(|(known, _)| known != id);
+        let known = tables.iter().position(|(known, _)| known == id).and_then(|at| tables.remove(at));
         if tables.len() == CAPACITY {
             tables.pop_front();
         }
-        tables.push_back((id.to_owned(), table));
+        let (id, slot) = known.unwrap_or_else(|| (id.to_owned(), Slot::default()));
+        tables.push_back((id, Arc::clone(&slot)));
+        slot
     }
 
-    fn lock(&self) -> MutexGuard<'_, VecDeque<(String, Table)>> {
+    fn lock(&self) -> MutexGuard<'_, VecDeque<(String, Slot)>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

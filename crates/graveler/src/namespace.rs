@@ -151,16 +151,17 @@ impl Namespace {
     }
 
     async fn table(&self, id: &str, entity: Option<Entity>) -> Result<Table> {
-        if let Some(table) = self.tables.get(id) {
-            return Ok(table);
-        }
+        let slot = self.tables.slot(id);
+        slot.get_or_try_init(|| self.open_table(id, entity)).await.cloned()
+    }
+
+    async fn open_table(&self, id: &str, entity: Option<Entity>) -> Result<Table> {
         check_id(id, FileKind::Range)?;
         let file = self.files.open(id, FileKind::Range).await?;
         let counters = Arc::clone(&self.counters);
         let table = Table::open(Arc::new(Counted { file, counters })).await?;
         check_type(table.properties(), table.name(), FileKind::Range)?;
         check_entity(table.properties(), table.name(), entity)?;
-        self.tables.put(id, table.clone());
         Ok(table)
     }
 }

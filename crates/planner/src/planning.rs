@@ -115,6 +115,7 @@ pub async fn plan(request: PlanRequest<'_>, folder: &Path, progress: &(dyn Fn(u6
     let base = match &request.base.commit {
         Some(base) => match tree {
             Some(tree) => tree.metarange.clone(),
+            None if base.metarange == request.commit.metarange => target.as_ref().clone(),
             None => namespace.metarange(&base.metarange).await?,
         },
         None => Metarange::empty(),

@@ -54,7 +54,7 @@ pub trait Stores: Send + Sync + Debug {
 pub fn unreadable(what: &str, error: &object_store::Error) -> Error {
     use object_store::Error as Store;
     let (why, help) = match error {
-        Store::NotFound { .. } => ("is not there", "check the name, the bucket, the endpoint and the region"),
+        error if is_absent(error) => ("is not there", "check the name, the bucket, the endpoint and the region"),
         Store::PermissionDenied { .. } | Store::Unauthenticated { .. } => {
             ("may not be read", "check the store's credentials, and that they may read (and list) this place")
         }
@@ -63,12 +63,22 @@ pub fn unreadable(what: &str, error: &object_store::Error) -> Error {
     Error::unreachable(format!("{what} {why}: {}", explain(error))).with_help(help)
 }
 
+/// Whether an object, or the bucket that it would be in, is not there. A listing of a bucket that is not there fails without
+/// a kind of its own.
+fn is_absent(error: &object_store::Error) -> bool {
+    match error {
+        object_store::Error::NotFound { .. } => true,
+        object_store::Error::Generic { .. } => explain(error).contains("404 Not Found"),
+        _ => false,
+    }
+}
+
 /// What it means that `what` could not be written to a store.
 #[must_use]
 pub fn unwritable(what: &str, error: &object_store::Error) -> Error {
     use object_store::Error as Store;
     let (why, help) = match error {
-        Store::NotFound { .. } => ("has no place", "check that the bucket or folder is there, the endpoint and the region"),
+        error if is_absent(error) => ("has no place", "check that the bucket or folder is there, the endpoint and the region"),
         Store::PermissionDenied { .. } | Store::Unauthenticated { .. } => {
             ("may not be written", "check the store's credentials, and that they may write there")
         }

@@ -144,8 +144,8 @@ fn a_bucket_that_may_not_be_written() {
         || Millrace::new().s3(&s3),
         &["plan", &format!("{url}?ref=main"), "s3://dest/x", "-o", "s3://dest/plan"],
     )
-    .says(&["s3://dest/plan", "cannot be written"])
-    .helps(&["check"]);
+    .says(&["s3://dest/plan", "may not be written"])
+    .helps(&["check the store's credentials"]);
 }
 
 #[test]

@@ -189,10 +189,20 @@ fn a_head_that_names_a_receipt_which_is_gone() {
     let made = Made::new();
     let receipts = made.path("dest/_millrace/receipts");
     fs::remove_dir_all(&receipts).unwrap();
-    // Whoever needs the receipts is told which one is missing; the next difference needs none.
+    // Whoever needs the receipts is told which one is missing: a run as well, before it changes anything.
     let words = ["sql", &made.at("dest"), "SELECT count(*) FROM receipts"];
     refused(End::Corrupt, Millrace::new, &words).says(&["_millrace/receipts/00000001-"]);
-    run(&["apply", &made.at("plan")]);
+    let head = || serde_json::from_slice::<Value>(&fs::read(made.path("dest/_millrace/HEAD.json")).unwrap()).unwrap();
+    let before = head();
+    refused(End::Corrupt, Millrace::new, &["apply", &made.at("plan")])
+        .says(&["_millrace/receipts/00000001-", "receipt.json is missing"])
+        .helps(&["move `_millrace/` aside and export with --full"]);
+    let after = head();
+    assert_eq!((&after["current"], &after["unfinished"]), (&before["current"], &before["unfinished"]), "no run was begun");
+    // The remedy is one.
+    fs::rename(made.path("dest/_millrace"), made.path("aside")).unwrap();
+    run(&["export", &made.lake.file_url("v2"), &made.at("dest"), "--full"]);
+    run(&["verify", &made.at("dest"), "--against", &made.lake.file_url("v2")]);
 }
 
 #[test]
@@ -245,5 +255,5 @@ fn a_place_where_no_plan_is() {
         .helps(&["millrace plan -o"]);
     let s3 = millrace_tests::s3::S3Server::with_buckets(&["plans"]);
     refused(End::Usage, || Millrace::new().s3(&s3), &["apply", "s3://plans/none"]).says(&["s3://plans/none is no plan"]);
-    refused(End::Usage, || Millrace::new().s3(&s3), &["apply", "s3://absent/none"]).says(&["s3://absent/none is no plan"]);
+    refused(End::Unreachable, || Millrace::new().s3(&s3), &["apply", "s3://absent/none"]).says(&["s3://absent/none is not there"]);
 }

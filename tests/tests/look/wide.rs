@@ -7,12 +7,16 @@ use std::{
 };
 
 use flate2::read::GzDecoder;
+use graveler::{Metarange, sstable::LoadedTable};
 use millrace_tests::{
-    lakes::{Lake, ListedObject},
+    lakes::{DiffLine, Lake, ListedObject},
     run::Millrace,
     s3::S3Server,
 };
 use serde_json::{Value, json};
+
+/// How much of a range's end is read to look something up in it.
+const TAIL: u64 = 64 << 10;
 
 /// The plan of `to`, for an empty folder that is said to hold `from`.
 fn planned(lake: &Lake, from: &str, to: &str) -> Value {
@@ -28,10 +32,24 @@ fn file_bytes(lake: &Lake, id: &str) -> u64 {
     lake.namespace().join("_lakefs").join(id).metadata().unwrap().len()
 }
 
-/// The size of all metadata files of the lake.
-fn metadata_bytes(lake: &Lake) -> u64 {
-    let files = std::fs::read_dir(lake.namespace().join("_lakefs")).unwrap();
-    files.map(|file| file.unwrap().metadata().unwrap().len()).sum()
+/// The metarange of a commit, and its ranges as they are stored.
+fn tree(lake: &Lake, label: &str) -> (Metarange, Vec<LoadedTable>) {
+    let id = &lake.commit(label).meta_range_id;
+    let load = |id: &str| {
+        let bytes = std::fs::read(lake.namespace().join("_lakefs").join(id)).unwrap();
+        LoadedTable::parse(id, bytes.into()).unwrap()
+    };
+    let metarange = Metarange::read(id, &load(id)).unwrap();
+    let tables = metarange.ranges().iter().map(|range| load(&range.id)).collect();
+    (metarange, tables)
+}
+
+/// The markers above what changed that a range of the commit may hold.
+fn markers_above(lake: &Lake, label: &str, changed: &[DiffLine]) -> BTreeSet<String> {
+    let (metarange, _) = tree(lake, label);
+    let folders = changed.iter().flat_map(|line| line.path.match_indices('/').map(|(at, _)| line.path[..=at].to_owned()));
+    let markers = folders.chain([String::new()]).map(|folder| format!("{folder}_SUCCESS"));
+    markers.filter(|key| metarange.find(key.as_bytes()).is_some()).collect()
 }
 
 /// How many ranges there are, were opened, and were looked into.
@@ -50,10 +68,16 @@ fn a_small_change_of_a_wide_commit_is_planned_from_the_changed_ranges() {
     assert_eq!(plan["unchanged"], json!(130_000 - of(&["added", "changed"])), "{plan}");
     // Four ranges a commit; the change reached every one of them.
     assert_eq!(ranges(&plan)[..2], [8, 8], "{plan}");
-    // Both metaranges, every range of both sides once, and the blocks of the markers.
-    let metaranges = ["bulk", "small-change"].map(|label| file_bytes(&lake, &lake.commit(label).meta_range_id)).iter().sum();
-    let (read, all) = (plan["ranges"]["bytes"].as_u64().unwrap(), metadata_bytes(&lake));
-    assert!(read > metaranges && read <= all + 100_000, "{read} of {all}: {plan}");
+    assert_eq!(ranges(&plan)[2], markers_above(&lake, "small-change", &diff).len() as u64, "each marker is looked up once: {plan}");
+    // Both metaranges and every range of both sides are read once and whole; of the target's ranges in which markers are
+    // looked up, their end, and a block for each look-up.
+    let metaranges: u64 = ["bulk", "small-change"].map(|label| file_bytes(&lake, &lake.commit(label).meta_range_id)).iter().sum();
+    let tables = ["bulk", "small-change"].map(|label| tree(&lake, label).1);
+    let whole: u64 = tables.iter().flatten().map(|table| file_bytes(&lake, table.name())).sum();
+    let blocks = tables[1].iter().flat_map(|table| table.stored_blocks().unwrap());
+    let block = blocks.map(|block| block.len() as u64).max().unwrap();
+    let read = plan["ranges"]["bytes"].as_u64().unwrap() - metaranges - whole;
+    assert!(read > 4 * TAIL && read <= 4 * TAIL + ranges(&plan)[2] * block, "{read} with blocks of {block}: {plan}");
 }
 
 #[test]
@@ -103,8 +127,8 @@ fn a_wide_listing_is_what_the_server_listed() {
     assert_eq!((compared, lines.next()), (130_000, None));
 }
 
-/// The metadata files of a lake in a bucket that a plan of `to` from `from` reads.
-fn read_by_plan(lake: &Lake, from: &str, to: &str) -> (Value, BTreeSet<String>) {
+/// The metadata files of a lake in a bucket that a plan of `to` from `from` reads: of each read the name and the bytes.
+fn read_by_plan(lake: &Lake, from: &str, to: &str) -> (Value, Vec<(String, u64)>) {
     let server = S3Server::with_buckets(&["dest"]);
     lake.load(&server);
     let source = format!("lake+{}?ref={}", lake.storage_namespace(), lake.commit(to).id);
@@ -116,28 +140,39 @@ fn read_by_plan(lake: &Lake, from: &str, to: &str) -> (Value, BTreeSet<String>) 
     assert!(server.log().writes().is_empty(), "a plan writes nothing but its own folder");
     let log = server.log();
     let read = log.of("GetObject").for_prefix("lake", &format!("{}/_lakefs/", lake.name));
-    (report, read.iter().map(|get| get.key.rsplit('/').next().unwrap().to_owned()).collect())
+    (report, read.iter().map(|get| (get.key.rsplit('/').next().unwrap().to_owned(), get.sent)).collect())
 }
 
 #[test]
 fn a_plan_reads_changed_ranges_and_of_the_others_only_where_a_marker_is_looked_up() {
     let lake = Lake::named("orders");
-    let (report, read) = read_by_plan(&lake, "load", "day4");
+    let names = |read: &[(String, u64)]| read.iter().map(|(name, _)| name.clone()).collect::<BTreeSet<_>>();
+    let (report, reads) = read_by_plan(&lake, "load", "day4");
+    let read = names(&reads);
     assert_eq!(ranges(&report)[..2], [13, 2], "twelve ranges a commit, of which eleven are common: {report}");
-    let (idle, resolved) = read_by_plan(&lake, "day4", "day4");
+    let (idle, resolving) = read_by_plan(&lake, "day4", "day4");
+    let resolved = names(&resolving);
     assert_eq!(ranges(&idle), [12, 0, 0], "{idle}");
     // Beyond what the idle plan read: the base's metarange, the two ranges that differ, and the one in which the root's
     // marker is looked up.
     let more: BTreeSet<_> = read.difference(&resolved).collect();
     assert!(more.contains(&lake.commit("load").meta_range_id), "{more:?}");
     assert_eq!(more.len(), 1 + 2 + 1, "{more:?}");
-    // As many bytes as those files have, each once.
     let bytes = |report: &Value| report["ranges"]["bytes"].as_u64().unwrap();
-    let target = file_bytes(&lake, &lake.commit("day4").meta_range_id);
-    assert_eq!(bytes(&idle), 2 * target, "the metarange for either side: {idle}");
-    let whole: u64 = more.iter().map(|id| file_bytes(&lake, id)).sum();
-    let base = file_bytes(&lake, &lake.commit("load").meta_range_id);
-    assert!(bytes(&report) > target + base && bytes(&report) <= target + whole, "{report}: {whole}");
+    let target = &lake.commit("day4").meta_range_id;
+    assert_eq!(bytes(&idle), file_bytes(&lake, target), "one metarange for both sides: {idle}");
+    // What is reported is what the bucket sent: metaranges and changed ranges whole and once; for the markers the end of the
+    // range (all of these small ones) and a block each.
+    let of_trees: Vec<_> = reads.iter().filter(|(name, _)| name == target || more.contains(name)).collect();
+    assert_eq!(bytes(&report), of_trees.iter().map(|(_, sent)| sent).sum::<u64>(), "{report}: {of_trees:?}");
+    let metaranges = [target, &lake.commit("load").meta_range_id];
+    for id in metaranges {
+        let once: Vec<_> = of_trees.iter().filter(|(name, _)| name == id).map(|(_, sent)| *sent).collect();
+        assert_eq!(once, [file_bytes(&lake, id)], "{id}");
+    }
+    let of_ranges = of_trees.iter().filter(|(name, _)| !metaranges.contains(&name)).count() as u64;
+    let [_, opened, looked_up] = ranges(&report);
+    assert!(of_ranges <= opened + 3 + looked_up, "{of_ranges} reads of ranges: {of_trees:?}");
 }
 
 #[test]
@@ -147,6 +182,8 @@ fn a_plan_of_a_commit_without_changes_opens_no_range() {
         let (report, read) = read_by_plan(&lake, from, to);
         assert_eq!(ranges(&report)[1..], [0, 0], "{name}");
         assert_eq!((&report["copied"], &report["deleted"], &report["retracted"]), (&json!(0), &json!(0), &json!(0)), "{name}");
-        assert!(read.contains(&lake.commit(to).meta_range_id), "{name}");
+        let metarange = &lake.commit(to).meta_range_id;
+        assert_eq!(report["ranges"]["bytes"], file_bytes(&lake, metarange), "{name}");
+        assert_eq!(read.iter().filter(|(name, _)| name == metarange).count(), 1, "{name}");
     }
 }
