@@ -114,7 +114,8 @@ fn scans(c: &mut Criterion, runtime: &Runtime, lake: &Lake) {
     group.throughput(Throughput::Elements(ENTRIES));
     group.bench_function("raw decompress", |b| b.iter(|| black_box(decompress(&blocks, &mut buffer))));
     group.bench_function("block decode", |b| b.iter(|| walk(lake, &tables, |r| _ = black_box((r.key(), r.identity())))));
-    group.bench_function("entry decode", |b| b.iter(|| walk(lake, &tables, |r| _ = black_box(r.entry().expect("an entry").size))));
+    group
+        .bench_function("entry decode", |b| b.iter(|| walk(lake, &tables, |r| _ = black_box(r.entry().expect("an entry").size))));
     let empty = Metarange::empty();
     for (name, columns) in [("keys to Arrow", Columns::KEYS), ("all columns to Arrow", Columns::ALL)] {
         group.bench_function(name, |b| {

@@ -198,7 +198,9 @@ mod tests {
 
     #[test]
     fn another_destinations_folder_is_its_own() {
-        for (key, expected) in [("a/_millrace/HEAD.json", true), ("a/b/_millrace/x", true), ("a/_millrace", false), ("a_millrace/x", false)] {
+        for (key, expected) in
+            [("a/_millrace/HEAD.json", true), ("a/b/_millrace/x", true), ("a/_millrace", false), ("a_millrace/x", false)]
+        {
             assert_eq!(is_of_another(key), expected, "{key}");
         }
     }

@@ -28,8 +28,8 @@ pub mod stores;
 pub mod table;
 pub mod view;
 
-pub use folding::Folding;
 pub use error::{Error, ErrorKind, Result};
+pub use folding::Folding;
 pub use location::{Location, Scheme};
 pub use part::Part;
 pub use planning::{Base, PlanRequest};

@@ -255,5 +255,6 @@ fn a_place_where_no_plan_is() {
         .helps(&["millrace plan -o"]);
     let s3 = millrace_tests::s3::S3Server::with_buckets(&["plans"]);
     refused(End::Usage, || Millrace::new().s3(&s3), &["apply", "s3://plans/none"]).says(&["s3://plans/none is no plan"]);
-    refused(End::Unreachable, || Millrace::new().s3(&s3), &["apply", "s3://absent/none"]).says(&["s3://absent/none is not there"]);
+    refused(End::Unreachable, || Millrace::new().s3(&s3), &["apply", "s3://absent/none"])
+        .says(&["s3://absent/none is not there"]);
 }

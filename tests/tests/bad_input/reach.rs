@@ -199,7 +199,9 @@ fn a_bucket_that_is_not_there_is_no_plan_and_no_destination_that_was_emptied() {
     let s3 = S3Server::with_buckets(&["there"]);
     let command = || Millrace::new().s3(&s3);
     for words in [&["apply", "s3://nowhere/plan"][..], &["sql", "s3://nowhere/plan", "SELECT 1"]] {
-        refused(End::Unreachable, command, words).says(&["s3://nowhere/plan", "is not there"]).helps(&["check the name, the bucket"]);
+        refused(End::Unreachable, command, words)
+            .says(&["s3://nowhere/plan", "is not there"])
+            .helps(&["check the name, the bucket"]);
     }
     refused(End::Usage, command, &["apply", "s3://there/plan"]).says(&["s3://there/plan is no plan"]);
     refused(End::Usage, command, &["sql", "s3://there/plan", "SELECT 1"]).says(&["neither a plan nor a destination"]);

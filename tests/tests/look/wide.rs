@@ -68,7 +68,11 @@ fn a_small_change_of_a_wide_commit_is_planned_from_the_changed_ranges() {
     assert_eq!(plan["unchanged"], json!(130_000 - of(&["added", "changed"])), "{plan}");
     // Four ranges a commit; the change reached every one of them.
     assert_eq!(ranges(&plan)[..2], [8, 8], "{plan}");
-    assert_eq!(ranges(&plan)[2], markers_above(&lake, "small-change", &diff).len() as u64, "each marker is looked up once: {plan}");
+    assert_eq!(
+        ranges(&plan)[2],
+        markers_above(&lake, "small-change", &diff).len() as u64,
+        "each marker is looked up once: {plan}"
+    );
     // Both metaranges and every range of both sides are read once and whole; of the target's ranges in which markers are
     // looked up, their end, and a block for each look-up.
     let metaranges: u64 = ["bulk", "small-change"].map(|label| file_bytes(&lake, &lake.commit(label).meta_range_id)).iter().sum();

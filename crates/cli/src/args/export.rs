@@ -69,12 +69,10 @@ pub(crate) struct PlanArgs {
 
 /// `apply PLAN`.
 #[derive(Debug, Args)]
-#[command(
-    after_help = "A plan whose destination has moved on since is refused.
+#[command(after_help = "A plan whose destination has moved on since is refused.
 
 Example:
-  millrace apply s3://plans/orders-42 --concurrency 64 --timeout 1h"
-)]
+  millrace apply s3://plans/orders-42 --concurrency 64 --timeout 1h")]
 pub(crate) struct ApplyArgs {
     /// The plan's folder
     #[arg(value_name = "PLAN")]

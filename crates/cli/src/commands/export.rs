@@ -42,7 +42,8 @@ async fn dry_run(context: &Context, args: &ExportArgs) -> Outcome {
 /// A plan that nothing is left of but what it says.
 async fn shown(context: &Context, args: &ExportArgs) -> Result<plan::Made> {
     let folder = tempfile::tempdir().map_err(|e| {
-        Error::unreachable(format!("no temporary folder can be made: {e}")).with_help("set TMPDIR to a folder with room and permission")
+        Error::unreachable(format!("no temporary folder can be made: {e}"))
+            .with_help("set TMPDIR to a folder with room and permission")
     })?;
     let into = folder.path().join("plan");
     let request = async |registry: &_| request::of_export(registry, args).await;

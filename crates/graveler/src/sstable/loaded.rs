@@ -63,7 +63,9 @@ impl LoadedTable {
         let mut blocks = Vec::new();
         while let Some(handle) = records.next_handle()? {
             let stored = self.tail.part(handle);
-            blocks.push(stored.ok_or_else(|| self.layout.place(handle).corrupt("expected a block within the file, found its end"))?);
+            blocks.push(
+                stored.ok_or_else(|| self.layout.place(handle).corrupt("expected a block within the file, found its end"))?,
+            );
         }
         Ok(blocks)
     }
