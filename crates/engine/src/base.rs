@@ -49,7 +49,7 @@ pub fn run_folder(run: &str) -> String {
 /// `Corrupt` where it is gone.
 pub async fn stored_plan(destination: &Destination, run: &str) -> Result<PlanFile> {
     let folder = format!("{}/plan", run_folder(run));
-    let shown = format!("{}{folder}", destination.location());
+    let shown = format!("{}{folder}", destination.status());
     read_plan(&destination.metadata(&folder)?, &shown).await.map_err(|e| {
         if e.kind() == planner::ErrorKind::Usage {
             Error::corrupt(format!("the plan of the unfinished run {run} cannot be used: {e}"))
@@ -80,6 +80,7 @@ pub async fn believed(destination: &Destination, head: &HeadFile, request: &Expo
         let run = Unfinished::load(destination, plan.clone(), !request.run.no_resume).await?;
         let known = run.lay_over(destination, &part, &mut believed.base).await?;
         believed.notes.push(unfinished::shown(&plan.run, rows(plan), known));
+        believed.base.done.extend(plan.view.rounds.done.clone());
     }
     believed.base.unknown.extend(request.unknown.iter().flat_map(|key| part.paths_of(key)));
     match (current, plans.first().and_then(|p| p.claim.clone())) {
@@ -228,6 +229,11 @@ fn contradiction(request: &ExportRequest, root: Option<&PlanBase>, destination: 
 /// A destination without a receipt: what `--from` says, or whatever a listing finds.
 async fn by_hand_or_nothing(destination: &Destination, request: &ExportRequest, believed: &mut Believed) -> Result<()> {
     neighbours(destination, request.guards.force).await?;
+    let beside = destination.data()?;
+    if destination.served().is_some() && matches!(beside.head(HEAD_KEY).await, Ok(Some(_))) {
+        return Err(Error::guard(format!("{} has its own {HEAD_KEY}", destination.location()))
+            .with_help("leave --status-path out, or move `_millrace/` there to the status path of another destination"));
+    }
     if let Some(from) = &request.from {
         let claim = PlanBase { commit: from.id.clone(), metarange: from.metarange.clone(), claimed: true };
         believed.base.commit = Some(claim.clone());
@@ -243,7 +249,8 @@ async fn by_hand_or_nothing(destination: &Destination, request: &ExportRequest, 
 /// Lists a destination that has no receipt: markers to retract, what is in the way, exports below it.
 async fn found(destination: &Destination, force: bool, base: &mut Base) -> Result<()> {
     let rules = planner::Stores::key_rules(destination.registry().as_ref(), destination.location());
-    let mut listing = destination.control().list("");
+    let data = destination.data()?;
+    let mut listing = data.list("");
     loop {
         let one = match listing.try_next().await {
             Ok(Some(one)) => one,

@@ -23,8 +23,8 @@ const TRIES: u32 = 20;
 /// # Errors
 /// The store's.
 pub async fn history(registry: &Arc<Registry>, destination: &Location) -> Result<Vec<RunReport>> {
-    let destination = Destination::open(registry, destination)?;
-    let head = Head::read(&destination).await?.file;
+    let (destination, head) = Head::find(registry, destination).await?;
+    let head = head.file;
     let mut runs = Vec::new();
     for run in recorded(&destination).await? {
         if let Some((report, _)) = destination.get_json::<RunReport>(&record_key(&run)).await? {
@@ -67,8 +67,8 @@ fn as_it_is(mut report: RunReport, head: &HeadFile) -> RunReport {
 /// # Errors
 /// `Usage` when there is no such run, the store's.
 pub async fn status(registry: &Arc<Registry>, destination: &Location, run: Option<&str>) -> Result<RunReport> {
-    let destination = Destination::open(registry, destination)?;
-    let head = Head::read(&destination).await?.file;
+    let (destination, head) = Head::find(registry, destination).await?;
+    let head = head.file;
     let run = match run {
         Some(run) => named(&destination, run).await?,
         None => latest(&destination, &head).await?,
@@ -84,14 +84,14 @@ fn planning(destination: &Destination, head: &HeadFile, run: &str) -> Result<Run
     if head.lease.as_ref().is_some_and(|lease| lease.run == run && !lease.holder.is_gone()) {
         return Ok(RunReport::new(run.to_owned(), String::new(), destination.location()));
     }
-    Err(Error::usage(format!("{} has no record of the run {run}", destination.location()))
-        .with_help(format!("see what there is with `millrace runs {}`", destination.location())))
+    Err(Error::usage(format!("{} has no record of the run {run}", destination.status()))
+        .with_help(format!("see what there is with `millrace runs {}`", destination.status())))
 }
 
 async fn latest(destination: &Destination, head: &HeadFile) -> Result<String> {
     let known = head.lease.as_ref().map(|lease| lease.run.clone());
     let known = known.or_else(|| head.unfinished.last().cloned()).or_else(|| head.current.as_ref().map(|c| c.run.clone()));
-    let at = destination.location();
+    let at = destination.status();
     match known {
         Some(run) => Ok(run),
         None => recorded(destination).await?.into_iter().max().ok_or_else(|| {
@@ -108,7 +108,7 @@ async fn named(destination: &Destination, text: &str) -> Result<String> {
     found.extend(head.lease.map(|lease| lease.run).filter(|run| run.starts_with(&text)));
     found.sort();
     found.dedup();
-    let at = destination.location();
+    let at = destination.status();
     match found.as_slice() {
         [run] => Ok(run.clone()),
         [] => {
@@ -130,7 +130,7 @@ pub async fn wait(
 ) -> Result<RunReport> {
     let first = status(registry, destination, run).await?;
     let run = first.run.clone();
-    let opened = Destination::open(registry, destination)?;
+    let (opened, _) = Head::find(registry, destination).await?;
     let (mut report, mut watch) = (first, Watch::default());
     while report.state == State::Running {
         told(&report);
@@ -173,7 +173,7 @@ impl Watch {
 /// # Errors
 /// `Usage` when no run is going on, or not this one; the store's.
 pub async fn cancel(registry: &Arc<Registry>, destination: &Location, run: Option<&str>) -> Result<LeaseFile> {
-    let opened = Destination::open(registry, destination)?;
+    let (opened, _) = Head::find(registry, destination).await?;
     let run = match run {
         Some(run) => Some(named(&opened, run).await?),
         None => None,
@@ -204,7 +204,7 @@ pub async fn cancel(registry: &Arc<Registry>, destination: &Location, run: Optio
 }
 
 fn nothing_to_cancel(destination: &Destination, run: Option<&str>) -> Error {
-    let at = destination.location();
+    let at = destination.status();
     let what = run.map_or_else(|| format!("no run is going on at {at}"), |run| format!("the run {run} is not going on at {at}"));
     Error::usage(what).with_help(format!("see what there is with `millrace runs {at}`"))
 }

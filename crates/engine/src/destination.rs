@@ -6,6 +6,8 @@
 //! _millrace/receipts/<seq>-<commit>-<run>/  receipt.json, changes.parquet
 //! _millrace/runs/<run>/                     run.json, plan/
 //! ```
+//! They lie beside the data, or at a *status path* of their own (`--status-path`). HEAD at a status path says which
+//! destination it serves, and serves no other one.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -29,6 +31,8 @@ const DELETES: usize = 1000;
 #[derive(Debug, Clone)]
 pub struct Destination {
     location: Location,
+    /// Where Millrace's own objects are.
+    status: Location,
     registry: Arc<Registry>,
     control: Arc<dyn Store>,
     fence: Option<Arc<Fence>>,
@@ -40,13 +44,24 @@ impl Destination {
     /// # Errors
     /// Settings that name no usable store.
     pub fn open(registry: &Arc<Registry>, location: &Location) -> Result<Self> {
+        Self::open_at(registry, location, None)
+    }
+
+    /// Opens the destination at `location` whose status markers and `_millrace/` are at `status`; asks no server.
+    ///
+    /// # Errors
+    /// Settings that name no usable store; `Usage` for a status path that is the destination.
+    pub fn open_at(registry: &Arc<Registry>, location: &Location, status: Option<&Location>) -> Result<Self> {
         let location = location.as_folder();
-        let control = registry.open(&location, RequestClass::Control)?;
-        if control.capabilities().read_only {
-            let message = format!("{location} is no destination: nothing can be written to a web server");
-            return Err(Error::usage(message).with_help("name a bucket or a folder"));
+        let status = status.map_or_else(|| location.clone(), Location::as_folder);
+        let control = registry.open(&status, RequestClass::Control)?;
+        for (place, store) in [(&status, &control), (&location, &registry.open(&location, RequestClass::Control)?)] {
+            if store.capabilities().read_only {
+                let message = format!("{place} is no destination: nothing can be written to a web server");
+                return Err(Error::usage(message).with_help("name a bucket or a folder"));
+            }
         }
-        Ok(Self { location, registry: Arc::clone(registry), control, fence: None })
+        Ok(Self { location, status, registry: Arc::clone(registry), control, fence: None })
     }
 
     /// The same destination, whose writes ask `fence` first.
@@ -60,6 +75,38 @@ impl Destination {
             Some(fence) => Arc::clone(fence).scope(work).await,
             None => work.await,
         }
+    }
+
+    /// The destination that HEAD at a status path must name; `None` where the markers are beside the data.
+    #[must_use]
+    pub fn served(&self) -> Option<String> {
+        (self.status != self.location).then(|| self.location.to_string())
+    }
+
+    /// The store of the data, for requests that are not for objects' bytes.
+    ///
+    /// # Errors
+    /// Settings that name no usable store.
+    pub fn data(&self) -> Result<Arc<dyn Store>> {
+        self.registry.open(&self.location, RequestClass::Control)
+    }
+
+    /// Where Millrace's own objects are among the data: the status path from the destination on, where it lies below it.
+    #[must_use]
+    pub fn status_below(&self) -> Option<String> {
+        self.location.way_to(&self.status)
+    }
+
+    /// What was written is durable.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn sync(&self) -> Result<()> {
+        let failed = |e| self.failed(e, "what was written cannot be made durable");
+        if self.served().is_some() {
+            self.data()?.sync().await.map_err(failed)?;
+        }
+        self.control.sync().await.map_err(failed)
     }
 
     /// Where it is.
@@ -80,12 +127,18 @@ impl Destination {
         &self.control
     }
 
-    /// The metadata files below `folder` of this destination.
+    /// Where its status markers and `_millrace/` are.
+    #[must_use]
+    pub fn status(&self) -> &Location {
+        &self.status
+    }
+
+    /// The metadata files below `folder` of Millrace's own.
     ///
     /// # Errors
     /// Settings that name no usable store.
     pub fn metadata(&self, folder: &str) -> Result<MetadataStore> {
-        self.registry.metadata(&self.location.join(folder))
+        self.registry.metadata(&self.status.join(folder))
     }
 
     /// Reads a small object with its etag.
@@ -169,13 +222,25 @@ impl Destination {
         }
     }
 
-    /// Aborts uploads in parts: of `key`, or of all below it when it ends in a slash.
+    /// Aborts uploads in parts of Millrace's own objects.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn abort_own_uploads(&self) -> Result<u64> {
+        let own = format!("{OWN_FOLDER}/");
+        let aborted = self.fenced(self.control.abort_uploads(&own)).await;
+        aborted.map_err(|e| self.failed(e, format!("uploads of {own} cannot be aborted")))
+    }
+
+    /// Aborts uploads in parts of the object `key`.
     ///
     /// # Errors
     /// The store's.
     pub async fn abort_uploads(&self, key: &str) -> Result<u64> {
-        let aborted = self.fenced(self.control.abort_uploads(key)).await;
-        aborted.map_err(|e| self.failed(e, format!("uploads of {key} cannot be aborted")))
+        let data = self.data()?;
+        let aborted = self.fenced(data.abort_uploads(key)).await;
+        let at = &self.location;
+        aborted.map_err(|e| e.into_error(at, format!("{at}: uploads of {key} cannot be aborted")))
     }
 
     /// Deletes everything that begins with `prefix` but the object `kept`.
@@ -198,11 +263,11 @@ impl Destination {
     /// The error of the command for a failed request.
     #[must_use]
     pub fn failed(&self, error: StoreError, what: impl std::fmt::Display) -> Error {
-        error.into_error(&self.location, format!("{}: {what}", self.location))
+        error.into_error(&self.status, format!("{}: {what}", self.status))
     }
 
     fn mangled(&self, key: &str, error: &dyn std::fmt::Display) -> Error {
-        Error::corrupt(format!("{}{key} cannot be understood: {error}", self.location))
+        Error::corrupt(format!("{}{key} cannot be understood: {error}", self.status))
             .with_help("somebody changed it, or another program wrote it: restore it from a backup, or move `_millrace/` aside and export with --full")
     }
 }

@@ -50,7 +50,7 @@ async fn export_into(
     clock: &Clock<'_>,
 ) -> Result<()> {
     MarkerNames::new(&request.markers, request.source.commit.name())?;
-    let destination = Destination::open(registry, &request.destination)?;
+    let destination = Destination::open_at(registry, &request.destination, request.status.as_ref())?;
     let view = view(request)?;
     for _ in 0..RACES {
         let head = watch(&destination, stop, progress).await?;
@@ -262,7 +262,7 @@ async fn plan_into(
     report: &mut RunReport,
     clock: &Clock<'_>,
 ) -> Result<PlanOverview> {
-    let destination = Destination::open(registry, &request.destination)?;
+    let destination = Destination::open_at(registry, &request.destination, request.status.as_ref())?;
     let head = Head::read(&destination).await?;
     let view = view(request)?;
     let folder = beside(into)?;
@@ -321,7 +321,7 @@ async fn apply_into(
     report.destination = plan.destination.to_string();
     report.describe(&plan);
     MarkerNames::new(&request.markers, &plan.commit)?;
-    let destination = Destination::open(registry, &plan.destination)?;
+    let destination = Destination::open_at(registry, &plan.destination, plan.status.as_ref())?;
     for _ in 0..RACES {
         let head = watch(&destination, stop, progress).await?;
         let applied = applied(&head.file, &plan);

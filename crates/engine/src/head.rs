@@ -4,11 +4,13 @@
 //! HEAD changes by conditional put only. Its body has a nonce, so that equal states never give equal etags, and so that a
 //! writer whose acknowledgement was lost recognises its own body.
 
+use std::sync::Arc;
+
 use planner::plan::Expects;
-use planner::{Error, Result, View};
+use planner::{Error, Location, Result, View};
 use serde::{Deserialize, Serialize};
 use worker::store::Condition;
-use worker::{FailureKind, StoreError};
+use worker::{FailureKind, Registry, StoreError};
 
 use crate::destination::Destination;
 use crate::lease::{DoubtFile, LeaseFile};
@@ -57,6 +59,9 @@ pub struct HeadFile {
     pub format: u32,
     /// The number of the current receipt.
     pub seq: u64,
+    /// The destination that it serves, where that is another place than its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub serves: Option<String>,
     /// What is proved to be there.
     pub current: Option<Current>,
     /// Runs that changed the destination since and did not finish, the oldest first.
@@ -83,6 +88,7 @@ impl Default for HeadFile {
         Self {
             format: HEAD_FORMAT,
             seq: 0,
+            serves: None,
             current: None,
             unfinished: Vec::new(),
             marker: None,
@@ -117,12 +123,31 @@ impl Head {
     /// # Errors
     /// `Corrupt` for one that cannot be understood, `Usage` for another format, the store's.
     pub async fn read(destination: &Destination) -> Result<Self> {
+        let head = Self::read_any(destination).await?;
+        serves_it(destination, &head.file)?;
+        Ok(head)
+    }
+
+    /// The destination whose HEAD is at `at`, and HEAD. `at` is the destination itself, or the status path of one.
+    ///
+    /// # Errors
+    /// As [`Head::read`].
+    pub async fn find(registry: &Arc<Registry>, at: &Location) -> Result<(Destination, Self)> {
+        let destination = Destination::open(registry, at)?;
+        let head = Self::read_any(&destination).await?;
+        match &head.file.serves {
+            Some(served) => Ok((Destination::open_at(registry, &Location::parse(served)?, Some(at))?, head)),
+            None => Ok((destination, head)),
+        }
+    }
+
+    async fn read_any(destination: &Destination) -> Result<Self> {
         let Some((value, etag)) = destination.get_json::<serde_json::Value>(HEAD_KEY).await? else {
-            return Ok(Self { file: HeadFile::default(), etag: None });
+            return Ok(Self { file: HeadFile { serves: destination.served(), ..HeadFile::default() }, etag: None });
         };
         let format = value.get("format").and_then(serde_json::Value::as_u64);
         if format.is_some_and(|f| f != u64::from(HEAD_FORMAT)) {
-            let at = destination.location();
+            let at = destination.status();
             return Err(Error::usage(format!(
                 "{at}{HEAD_KEY} has format {}; this is millrace {}, which reads format {HEAD_FORMAT}",
                 format.unwrap_or(0),
@@ -130,8 +155,8 @@ impl Head {
             ))
             .with_help("use the version that exported here last, or a newer one"));
         }
-        let file = serde_json::from_value(value).map_err(|e| {
-            Error::corrupt(format!("{}{HEAD_KEY} cannot be understood: {e}", destination.location()))
+        let file: HeadFile = serde_json::from_value(value).map_err(|e| {
+            Error::corrupt(format!("{}{HEAD_KEY} cannot be understood: {e}", destination.status()))
                 .with_help("somebody changed it: restore it, or move `_millrace/` aside and export with --full")
         })?;
         Ok(Self { file, etag: Some(etag) })
@@ -175,4 +200,18 @@ impl Head {
     pub fn has_version(&self) -> bool {
         self.etag.is_some()
     }
+}
+
+/// Refuses a HEAD that speaks for another destination.
+fn serves_it(destination: &Destination, file: &HeadFile) -> Result<()> {
+    if file.serves == destination.served() {
+        return Ok(());
+    }
+    let status = destination.status();
+    let there = file.serves.as_ref().map_or_else(|| "is a destination of its own".to_owned(), |other| format!("serves {other}"));
+    let refused = Error::guard(format!("{status}{HEAD_KEY} {there}, not {}", destination.location()));
+    Err(refused.with_help(match &file.serves {
+        Some(other) => format!("a status path serves one destination: export to {other}, or give another --status-path"),
+        None => "give another --status-path, or none".to_owned(),
+    }))
 }

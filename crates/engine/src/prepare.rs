@@ -92,6 +92,8 @@ pub(crate) async fn prepare(
         expects: head.expects(),
         claim,
         created: crate::clock::now(),
+        order: request.order.clone(),
+        status: request.status.as_ref().map(Location::as_folder),
     };
     let (mut plan, overview) = planning::plan(planning, folder, &|rows| progress.planning(rows)).await?;
     drop(kept);
@@ -128,11 +130,13 @@ fn names_something(request: &ExportRequest, plan: &PlanFile) -> Result<()> {
 }
 
 fn lake_is_safe(stores: &dyn Stores, request: &ExportRequest) -> Result<()> {
-    match guard::overlaps_lake(stores, request.source.lake.storage(), &request.destination) {
-        Some(why) => Err(Error::guard(format!("{} {why} ({})", request.destination, request.source.lake.storage()))
-            .with_help("an export there would damage the lake: choose another destination")),
-        None => Ok(()),
+    for place in [Some(&request.destination), request.status.as_ref()].into_iter().flatten() {
+        if let Some(why) = guard::overlaps_lake(stores, request.source.lake.storage(), place) {
+            return Err(Error::guard(format!("{place} {why} ({})", request.source.lake.storage()))
+                .with_help("an export there would damage the lake: choose another destination"));
+        }
     }
+    Ok(())
 }
 
 /// How old a refs dump is, where that matters.

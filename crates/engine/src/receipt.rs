@@ -162,7 +162,7 @@ pub fn folder(seq: u64, commit: &str, run: &str) -> String {
 /// `Corrupt` where it is missing or cannot be understood, `Usage` for a format of another version.
 pub async fn read(destination: &Destination, folder: &str) -> Result<Receipt> {
     let key = format!("{folder}/receipt.json");
-    let at = destination.location();
+    let at = destination.status();
     let Some((value, _)) = destination.get_json::<serde_json::Value>(&key).await? else {
         return Err(Error::corrupt(format!("{at}{key} is missing, though HEAD.json or the receipt after it names it"))
             .with_help("restore it, or move `_millrace/` aside and export with --full"));

@@ -31,12 +31,20 @@ pub struct RoundReport {
     pub copied: u64,
     /// Objects deleted.
     pub deleted: u64,
+    /// Those of them, outside of round 0, that come back in a later round.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub retracted: u64,
     /// Rows that failed.
     pub failed: u64,
     /// Rows that were not tried because something before them failed.
     pub skipped: u64,
     /// Payload bytes of the objects written.
     pub bytes: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks with a reference")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// One failed row.
@@ -226,6 +234,7 @@ impl RunReport {
             name: r.name.clone(),
             copied: r.copied,
             deleted: r.deleted,
+            retracted: r.retracted,
             bytes: r.bytes,
             ..RoundReport::default()
         };
@@ -236,8 +245,8 @@ impl RunReport {
     /// The totals of the rounds; those of round 0 are apart.
     pub(crate) fn total(&mut self) {
         let sum = |f: fn(&RoundReport) -> u64| self.rounds.iter().filter(|r| r.round != 0).map(f).sum::<u64>();
-        (self.copied, self.deleted, self.bytes) = (sum(|r| r.copied), sum(|r| r.deleted), sum(|r| r.bytes));
-        self.retracted = self.rounds.iter().filter(|r| r.round == 0).map(|r| r.deleted).sum();
+        (self.copied, self.deleted, self.bytes) = (sum(|r| r.copied), sum(|r| r.deleted - r.retracted), sum(|r| r.bytes));
+        self.retracted = self.rounds.iter().map(|r| if r.round == 0 { r.deleted } else { r.retracted }).sum();
         self.failed = self.rounds.iter().map(|r| r.failed).sum();
         self.skipped = self.rounds.iter().map(|r| r.skipped).sum();
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use planner::round::PublishOrder;
 use planner::source::{Commit, CommitSource};
 use planner::{Location, RoundsSpec, SelectionSpec};
 use serde::{Deserialize, Serialize};
@@ -32,10 +33,14 @@ pub struct ExportRequest {
     pub source: Source,
     /// Where to.
     pub destination: Location,
+    /// `--status-path`: where status markers and `_millrace/` go; `None`: beside the data.
+    pub status: Option<Location>,
     /// What of it.
     pub selection: SelectionSpec,
     /// In which rounds.
     pub rounds: RoundsSpec,
+    /// The order that `rounds` names, where that is none of the presets.
+    pub order: Option<Arc<dyn PublishOrder>>,
     /// `--from`: the commit that the destination is claimed to hold.
     pub from: Option<Commit>,
     /// `--full`: everything is copied again.

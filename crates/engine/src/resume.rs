@@ -57,7 +57,7 @@ pub(crate) async fn fetch(destination: &Destination, plan: &PlanFile, folder: &P
     fetch_plan(&destination.metadata(&at)?, plan, folder).await.map_err(|e| {
         if e.kind() == ErrorKind::Usage {
             Error::corrupt(format!("the plan of the unfinished run {} cannot be used: {e}", plan.run))
-                .with_help(format!("restore {}{at}, or go on with --no-resume", destination.location()))
+                .with_help(format!("restore {}{at}, or go on with --no-resume", destination.status()))
         } else {
             e
         }
@@ -74,7 +74,7 @@ pub(crate) fn journal_folder(run: &str) -> String {
 /// # Errors
 /// The store's; `Corrupt` for a segment that was changed.
 pub(crate) async fn journal(destination: &Destination, run: &str, folder: &Path) -> Result<Arc<Outcomes>> {
-    let at = destination.location().join(&journal_folder(run));
+    let at = destination.status().join(&journal_folder(run));
     let store = destination.registry().open(&at, worker::RequestClass::Control)?;
     Outcomes::fetch(&store, folder).await.map(Arc::new)
 }
@@ -84,14 +84,11 @@ pub(crate) async fn journal(destination: &Destination, run: &str, folder: &Path)
 /// # Errors
 /// The store's.
 pub(crate) async fn abort_uploads(destination: &Destination, journals: &[Arc<Outcomes>]) -> Result<u64> {
-    let mut aborted = 0;
-    let own = [format!("{}/", crate::destination::OWN_FOLDER)];
-    let mut keys: Vec<String> = own.into_iter().collect();
+    let mut aborted = destination.abort_own_uploads().await?;
     for journal in journals {
-        keys.extend(journal.uploads()?.into_iter().map(|upload| upload.key));
-    }
-    for key in keys {
-        aborted += destination.abort_uploads(&key).await?;
+        for upload in journal.uploads()? {
+            aborted += destination.abort_uploads(&upload.key).await?;
+        }
     }
     Ok(aborted)
 }

@@ -132,8 +132,9 @@ impl Execution<'_> {
     ) -> Result<()> {
         let table = files.table(step.shards.iter().map(|s| s.file.as_str()), &ROW_SCHEMA)?;
         let scan = context.read_table(table)?.create_physical_plan().await?;
-        let copy = CopyExec::new(scan, self.spec.clone(), Arc::clone(self.registry), self.lease.stop().clone())
-            .with_ledger(self.ledger.clone());
+        let spec = CopySpec { ordered: step.ordered, ..self.spec.clone() };
+        let copy =
+            CopyExec::new(scan, spec, Arc::clone(self.registry), self.lease.stop().clone()).with_ledger(self.ledger.clone());
         let mut outcomes = execute_stream(Arc::new(copy), context.task_ctx())?;
         let before = (now.done, now.failed);
         let mut told = Instant::now();
@@ -217,6 +218,10 @@ fn count(batch: &RecordBatch, now: &mut RoundProgress, executed: &mut Executed) 
             report.bytes += payload;
             match Action::parse(action.value(i)) {
                 Some(Action::Copy) => report.copied += 1,
+                Some(Action::Retract) if report.round != Rounds::RETRACT => {
+                    report.deleted += 1;
+                    report.retracted += 1;
+                }
                 _ => report.deleted += 1,
             }
             continue;

@@ -186,7 +186,7 @@ impl Run<'_> {
     ) -> Result<Changes> {
         let folder = temporary()?;
         let mut changes = ChangesWriter::create(folder.path())?;
-        let at = self.destination.location().join(&resume::journal_folder(&self.plan.run));
+        let at = self.destination.status().join(&resume::journal_folder(&self.plan.run));
         let store = self.registry.open(&at, worker::RequestClass::Control)?;
         let ledger = Ledger {
             journal: Some(Journal::start(store, self.lease.generation(), Some(Arc::clone(self.lease.fence())))),
@@ -227,8 +227,7 @@ impl Run<'_> {
 
     /// The receipt, the commit point, the marker.
     async fn commit(&self, changes: Changes, names: MarkerNames, report: &mut RunReport) -> Result<()> {
-        let synced = self.destination.control().sync().await;
-        synced.map_err(|e| self.destination.failed(e, "what was written cannot be made durable"))?;
+        self.destination.sync().await?;
         let head = self.lease.head().await;
         let changes = self.with_inherited(changes, &head.unfinished).await?;
         let receipt = Receipt {

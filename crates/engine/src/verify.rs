@@ -24,6 +24,7 @@ use std::time::Instant;
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
+use planner::round::PublishOrder;
 use planner::{Error, Location, Result};
 use worker::{Registry, RequestClass};
 
@@ -51,6 +52,8 @@ pub struct VerifyRequest {
     pub destination: Location,
     /// The commit that it is compared with as well.
     pub against: Option<Source>,
+    /// The order that the destination's view names, where that is none of the presets.
+    pub order: Option<Arc<dyn PublishOrder>>,
     /// The bytes are read.
     pub deep: bool,
     /// Objects read at a time.
@@ -62,6 +65,8 @@ pub struct VerifyRequest {
 /// What a destination says of itself.
 #[derive(Debug, Clone)]
 pub struct Subject {
+    /// The destination; its own objects may be at a status path.
+    pub destination: Destination,
     /// Its HEAD.
     pub head: Head,
     /// The receipt that HEAD names.
@@ -69,28 +74,27 @@ pub struct Subject {
 }
 
 impl Subject {
-    /// Reads HEAD and its receipt.
+    /// Reads HEAD and its receipt. `at` is the destination, or its status path.
     ///
     /// # Errors
     /// What cannot be read or understood.
-    pub async fn of(registry: &Arc<Registry>, destination: &Location) -> Result<Self> {
-        let destination = Destination::open(registry, destination)?;
-        let head = Head::read(&destination).await?;
+    pub async fn of(registry: &Arc<Registry>, at: &Location) -> Result<Self> {
+        let (destination, head) = Head::find(registry, at).await?;
         let receipt = match &head.file.current {
             Some(current) => Some(receipt::read(&destination, &current.receipt).await?),
             None => None,
         };
-        Ok(Self { head, receipt })
+        Ok(Self { destination, head, receipt })
     }
 
     /// What HEAD names.
     ///
     /// # Errors
     /// `Guard` where no export has ended yet.
-    pub fn current(&self, destination: &Location) -> Result<&Current> {
+    pub fn current(&self) -> Result<&Current> {
         self.head.file.current.as_ref().ok_or_else(|| {
-            Error::guard(format!("{destination} has no receipt: no export has ended there"))
-                .with_help("compare it with a commit by --against SOURCE, or export to it first")
+            Error::guard(format!("{} has no receipt: no export has ended there", self.destination.location()))
+                .with_help("compare it with a commit by --against SOURCE, or export to it first; of exports with --status-path name that place")
         })
     }
 }
@@ -111,19 +115,20 @@ pub async fn verify(registry: &Arc<Registry>, request: &VerifyRequest) -> Verify
 }
 
 async fn verify_into(registry: &Arc<Registry>, request: &VerifyRequest, report: &mut VerifyReport) -> Result<()> {
-    let destination = Destination::open(registry, &request.destination)?;
     let subject = Subject::of(registry, &request.destination).await?;
+    let destination = subject.destination.clone();
     if request.against.is_none() {
-        subject.current(destination.location())?;
+        subject.current()?;
     }
+    let own = destination.status_below().unwrap_or_default();
     describe(&destination, &subject, request, report).await?;
-    let expected = expected::Expected::prepare(&destination, &subject, request.against.as_ref()).await?;
+    let expected = expected::Expected::prepare(&subject, request).await?;
     let mut groups = expected.groups(&destination).await?;
     let store = registry.open(destination.location(), RequestClass::Data)?;
     let at_once = request.concurrency.unwrap_or(READ_AT_ONCE).max(1);
     let mut reading = FuturesUnordered::new();
     while let Some(group) = groups.next().await? {
-        match judge(&group, request.against.is_some()) {
+        match judge(&group, &own, request.against.is_some()) {
             Verdict::Nothing => {}
             Verdict::Own => report.own += 1,
             Verdict::Foreign => report.foreign += 1,
@@ -157,6 +162,10 @@ async fn describe(
     report: &mut VerifyReport,
 ) -> Result<()> {
     let head = &subject.head.file;
+    report.destination = destination.location().to_string();
+    if destination.served().is_some() {
+        report.notes.push(format!("its receipts and status markers are at {}", destination.status()));
+    }
     report.against = request.against.as_ref().map(|source| source.commit.name().to_owned());
     report.unfinished.clone_from(&head.unfinished);
     for run in &head.unfinished {

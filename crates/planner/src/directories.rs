@@ -18,6 +18,8 @@ pub(crate) struct RowFacts {
     pub written: bool,
     /// An entry is left out by the selection, in the base and in the target.
     pub unselected: (bool, bool),
+    /// An entry is selected, in the base and in the target.
+    pub present: (bool, bool),
 }
 
 /// A marker that was in the stream.
@@ -46,6 +48,10 @@ pub(crate) struct Closed {
     pub marker: Option<MarkerRow>,
     /// An entry below is left out, in the base and in the target.
     pub unselected: (bool, bool),
+    /// An entry below, as far as the stream has them, is selected, in the base and in the target.
+    pub present: (bool, bool),
+    /// Something below changes, the marker included.
+    pub changed: bool,
 }
 
 /// What becomes of one marker.
@@ -67,6 +73,7 @@ struct Frame {
     changed: bool,
     written: bool,
     unselected: (bool, bool),
+    present: (bool, bool),
     marker: Option<MarkerRow>,
 }
 
@@ -75,12 +82,18 @@ struct Frame {
 pub(crate) struct Directories {
     stack: Vec<Frame>,
     full: bool,
+    all: bool,
 }
 
 impl Directories {
     /// `full`: everything of the target is written again.
     pub(crate) fn new(full: bool) -> Self {
-        Self { stack: vec![Frame::default()], full }
+        Self { stack: vec![Frame::default()], full, all: false }
+    }
+
+    /// Every directory is reported, also where nothing changes.
+    pub(crate) fn all(self) -> Self {
+        Self { all: true, ..self }
     }
 
     /// A row of data: where markers have a round of their own, no marker. Directories that the stream has left are appended
@@ -91,12 +104,16 @@ impl Directories {
         frame.written |= facts.written;
         frame.unselected.0 |= facts.unselected.0;
         frame.unselected.1 |= facts.unselected.1;
+        frame.present.0 |= facts.present.0;
+        frame.present.1 |= facts.present.1;
     }
 
     /// The row of a marker.
     pub(crate) fn marker(&mut self, key: &str, row: MarkerRow, closed: &mut Vec<Closed>) {
         let frame = self.enter(key, closed);
         frame.written |= row.target.is_some();
+        frame.present.0 |= row.base.is_some();
+        frame.present.1 |= row.target.is_some();
         frame.marker = Some(row);
     }
 
@@ -105,10 +122,10 @@ impl Directories {
         while self.stack.len() > 1 {
             self.close_top(closed);
         }
-        let full = self.full;
+        let (full, all) = (self.full, self.all);
         if let Some(root) = self.stack.first_mut() {
             let root = std::mem::take(root);
-            root.close(full, closed);
+            root.close(full, all, closed);
         }
     }
 
@@ -130,11 +147,13 @@ impl Directories {
         let Some(frame) = self.stack.pop() else { return };
         let marker = frame.marker.as_ref().map(|m| m.facts).unwrap_or_default();
         let (base, target) = (frame.unselected.0 || marker.unselected.0, frame.unselected.1 || marker.unselected.1);
-        let written = frame.written;
-        let changed = frame.close(self.full, closed);
+        let (written, present) = (frame.written, frame.present);
+        let changed = frame.close(self.full, self.all, closed);
         if let Some(parent) = self.stack.last_mut() {
             parent.changed |= changed;
             parent.written |= written;
+            parent.present.0 |= present.0;
+            parent.present.1 |= present.1;
             parent.unselected.0 |= base;
             parent.unselected.1 |= target;
         }
@@ -143,16 +162,19 @@ impl Directories {
 
 impl Frame {
     /// Reports this directory where something may be to do; says whether it counts as a change for its parent.
-    fn close(self, full: bool, closed: &mut Vec<Closed>) -> bool {
-        let one = Closed {
+    fn close(self, full: bool, all: bool, closed: &mut Vec<Closed>) -> bool {
+        let mut one = Closed {
             key: format!("{}{MARKER}", self.prefix),
             covers_changes: self.changed,
             covers_writes: self.written,
             marker: self.marker,
             unselected: self.unselected,
+            present: self.present,
+            changed: false,
         };
         let changed = one.covers_changes || one.marker.as_ref().is_some_and(|m| one.marker_changed(m, full));
-        if one.covers_changes || one.marker.is_some() {
+        one.changed = changed;
+        if all || one.covers_changes || one.marker.is_some() {
             closed.push(one);
         }
         changed

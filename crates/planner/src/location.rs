@@ -158,6 +158,13 @@ impl Location {
     pub fn as_folder(&self) -> Self {
         Self { path: self.prefix(), ..self.clone() }
     }
+
+    /// What must be appended to get to the folder `other`, with a slash at its end, where that lies below this one.
+    #[must_use]
+    pub fn way_to(&self, other: &Self) -> Option<String> {
+        let same_place = self.scheme == other.scheme && self.bucket == other.bucket;
+        other.prefix().strip_prefix(&self.prefix()).filter(|rest| same_place && !rest.is_empty()).map(str::to_owned)
+    }
 }
 
 impl fmt::Display for Location {
@@ -215,6 +222,10 @@ mod tests {
         let at = Location::parse("/srv/out").unwrap();
         assert_eq!(at.to_string(), "file:///srv/out");
         assert_eq!(at.join("x").to_string(), "file:///srv/out/x");
+        assert_eq!(at.way_to(&at.join("a/b")).as_deref(), Some("a/b/"));
+        for other in ["file:///srv/out", "file:///srv/outer", "file:///srv", "s3://srv/out/a"] {
+            assert_eq!(at.way_to(&Location::parse(other).unwrap()), None, "{other}");
+        }
         assert_eq!(Location::parse("file:///srv/out/").unwrap().prefix(), "srv/out/");
         assert!(Location::parse("out").unwrap().to_string().ends_with("/out"));
     }

@@ -24,12 +24,12 @@ use crate::location::Location;
 use crate::overview::PlanOverview;
 use crate::part::Part;
 use crate::plan::{Expects, PLAN_FORMAT, PlanBase, PlanFile, PlanSummary, PlanWriter, Round};
-use crate::round::Rounds;
+use crate::round::{Done, PublishOrder, Rounds};
 use crate::select::Selection;
 use crate::source::{Commit, CommitSource};
 use crate::stores::Stores;
 use crate::table::{DiffOptions, Lookup, Mode, diff_stream};
-use crate::view::{SelectionSpec, View};
+use crate::view::{DoneSpec, SelectionSpec, View};
 
 use rows::Assembly;
 
@@ -59,6 +59,8 @@ pub struct Base {
     pub listed: BTreeSet<String>,
     /// Foreign keys that a listing found in a file system: none may be where a folder must be, or a folder where a file must.
     pub in_the_way: BTreeSet<String>,
+    /// The done files of runs that did not finish, where they may be other ones than the view's.
+    pub done: Vec<DoneSpec>,
     /// What is there by the receipts, where the commit's own metadata is gone: all of it was selected.
     pub tree: Option<BaseTree>,
 }
@@ -94,6 +96,10 @@ pub struct PlanRequest<'a> {
     pub claim: Option<PlanBase>,
     /// RFC 3339.
     pub created: String,
+    /// The order that the view's preset names, where it is none of the built-in ones.
+    pub order: Option<Arc<dyn PublishOrder>>,
+    /// Where status markers and `_millrace/` are, if not beside the data.
+    pub status: Option<Location>,
 }
 
 /// Plans into the local `folder`; the table of contents, which is not written, and an overview are the answer.
@@ -103,7 +109,7 @@ pub struct PlanRequest<'a> {
 /// and `Unreachable` for the lake's metadata.
 pub async fn plan(request: PlanRequest<'_>, folder: &Path, progress: &(dyn Fn(u64) + Sync)) -> Result<(PlanFile, PlanOverview)> {
     let part = Part::new(&request.view.prefix);
-    let rounds = Rounds::compile(&request.view.rounds)?;
+    let rounds = Rounds::compile(&request.view.rounds, request.order.as_ref())?;
     let old = request.base.view.as_ref().unwrap_or(request.view);
     let tree = request.base.tree.as_ref();
     let everything = SelectionSpec::default();
@@ -137,14 +143,18 @@ pub async fn plan(request: PlanRequest<'_>, folder: &Path, progress: &(dyn Fn(u6
     );
     let lookup = (mode != Mode::All).then(|| Lookup::new(request.lake.as_ref(), Arc::clone(&target)).beside(clusters.opened()));
     let writer = PlanWriter::create(folder);
-    let mut assembly = Assembly::new(&request, &part, rounds, selections, writer);
+    let old_done = old.rounds.done.as_ref().map(Done::compile).transpose()?;
+    let left_done = request.base.done.iter().map(Done::compile).collect::<Result<_>>()?;
+    let mut assembly = Assembly::new(&request, &part, rounds, selections, writer, (old_done, left_done));
     while let Some(batch) = stream.next().await {
         assembly.batch(&batch?).await?;
         assembly.markers(lookup.as_ref()).await?;
+        assembly.logs(lookup.as_ref()).await?;
         progress(assembly.rows());
     }
     assembly.finish(lookup.as_ref()).await?;
     let (counted, grown, overview) = (assembly.counted(), assembly.grown(), assembly.overview());
+    let own = assembly.done_files();
     let mut notes = assembly.notes();
     if let Some(other) = request.base.view.as_ref().filter(|v| v.selection != request.view.selection) {
         notes.insert(0, selection_changed(other, request.view));
@@ -157,7 +167,7 @@ pub async fn plan(request: PlanRequest<'_>, folder: &Path, progress: &(dyn Fn(u6
     };
     let read = Read { total: clusters.ranges_total, opened: opened.len() as u64, before, after: namespace.counters().snapshot() };
     let base_objects = objects.saturating_add_signed(-grown);
-    let summary = PlanSummary { base_objects, ..summarise(&rounds, objects, &request, &read) };
+    let summary = PlanSummary { base_objects, ..summarise(&rounds, (objects, own), &request, &read) };
     Ok((contents(request, rounds, summary, notes), overview))
 }
 
@@ -216,14 +226,14 @@ struct Read {
     after: Counts,
 }
 
-fn summarise(rounds: &[Round], objects: u64, request: &PlanRequest<'_>, read: &Read) -> PlanSummary {
+fn summarise(rounds: &[Round], (objects, own): (u64, u64), request: &PlanRequest<'_>, read: &Read) -> PlanSummary {
     let data = || rounds.iter().filter(|r| r.round != Rounds::RETRACT);
-    let copied = data().map(|r| r.copied).sum();
+    let copied: u64 = data().map(|r| r.copied).sum();
     PlanSummary {
         copied,
-        deleted: data().map(|r| r.deleted).sum(),
-        retracted: rounds.iter().filter(|r| r.round == Rounds::RETRACT).map(|r| r.deleted).sum(),
-        unchanged: request.view.selection.is_all().then(|| objects.saturating_sub(copied)),
+        deleted: data().map(|r| r.deleted - r.retracted).sum(),
+        retracted: rounds.iter().map(|r| if r.round == Rounds::RETRACT { r.deleted } else { r.retracted }).sum(),
+        unchanged: request.view.selection.is_all().then(|| objects.saturating_sub(copied - own)),
         bytes: data().map(|r| r.bytes).sum(),
         objects,
         base_objects: 0,
@@ -254,6 +264,7 @@ fn contents(request: PlanRequest<'_>, rounds: Vec<Round>, summary: PlanSummary, 
         view: request.view.clone(),
         view_digest: request.view.digest(),
         destination: request.destination.clone(),
+        status: request.status,
         expects: request.expects,
         claim: request.claim,
         full: request.full,

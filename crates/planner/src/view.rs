@@ -63,23 +63,45 @@ pub struct RoundsSpec {
     /// `--keep-markers`: nothing is retracted.
     #[serde(default)]
     pub keep_markers: bool,
+    /// `--done-file` and `--done-prefix`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub done: Option<DoneSpec>,
+}
+
+/// An empty object of Millrace's own that is written last in each matching folder that changed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DoneSpec {
+    /// Its name in the folder.
+    pub name: String,
+    /// A regular expression that a folder's whole key, without the slash at its end, must match.
+    pub prefix: String,
 }
 
 impl Default for RoundsSpec {
     fn default() -> Self {
-        Self { preset: Preset::Spark, rounds: Vec::new(), keep_markers: false }
+        Self { preset: Preset::Spark, rounds: Vec::new(), keep_markers: false, done: None }
     }
 }
 
-/// An ordered list of rounds with a name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// The name of an order in which keys are published.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Preset {
     /// `_SUCCESS` markers are retracted first and written last.
     Spark,
+    /// Delta Lake: data, the log version by version, `_last_checkpoint`, deletes.
+    Delta,
+    /// Apache Iceberg: data and manifests, `*.metadata.json`, `version-hint.text`, deletes.
+    Iceberg,
+    /// Apache Hudi: data, the timelines by instant, `hoodie.properties`, deletes.
+    Hudi,
+    /// A web site: assets, pages, what leads to them, deletes.
+    Site,
     /// No markers: all keys are data.
     None,
+    /// An order of somebody's own, by its name: see [`crate::round::PublishOrder`].
+    Own(String),
 }
 
 impl View {

@@ -5,6 +5,7 @@
 
 mod adopt;
 mod control;
+mod done;
 mod empty;
 mod failures;
 mod full;
@@ -13,11 +14,13 @@ mod keys;
 mod made_up;
 mod options;
 mod plans;
+mod readers;
 mod report;
 mod rounds;
 mod selection;
 mod sources;
 mod spark;
+mod tables;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

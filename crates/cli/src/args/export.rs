@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use engine::{Adopt, Guards, MarkerOptions, MaxDelete, RunOptions};
-use planner::{Preset, RoundsSpec, SelectionSpec};
+use planner::{DoneSpec, Preset, RoundsSpec, SelectionSpec};
 
 use super::values::{self, Concurrency};
 
@@ -15,6 +15,7 @@ use super::values::{self, Concurrency};
     after_help = "Examples:
   millrace export lakefs://orders/main s3://mirror/orders
   millrace export 'lake+file:///srv/lake/orders?ref=v2' /srv/orders --dry-run
+  millrace export lakefs://orders/main/tables/orders/ s3://mirror/orders --preset delta
   millrace export lakefs://orders/main s3://mirror/csv --where \"key LIKE '%.csv' AND size < 1000000\"
 
 The Spark exporter's own words are understood as well; without --prev-commit-id they mean --full:
@@ -31,6 +32,8 @@ pub(crate) struct ExportArgs {
     pub(crate) selection: SelectionArgs,
     #[command(flatten)]
     pub(crate) rounds: RoundArgs,
+    #[command(flatten)]
+    pub(crate) status: StatusArgs,
     #[command(flatten)]
     pub(crate) markers: MarkerArgs,
     #[command(flatten)]
@@ -63,6 +66,8 @@ pub(crate) struct PlanArgs {
     pub(crate) selection: SelectionArgs,
     #[command(flatten)]
     pub(crate) rounds: RoundArgs,
+    #[command(flatten)]
+    pub(crate) status: StatusArgs,
     #[command(flatten)]
     pub(crate) guards: GuardArgs,
 }
@@ -130,7 +135,7 @@ impl SelectionArgs {
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Rounds")]
 pub(crate) struct RoundArgs {
-    /// What is published last: Spark's _SUCCESS markers, or nothing
+    /// What is published last, and what is deleted when
     #[arg(long, value_enum, value_name = "PRESET", default_value_t)]
     pub(crate) preset: PresetName,
 
@@ -141,6 +146,14 @@ pub(crate) struct RoundArgs {
     /// Leave the markers of changed directories in place while their data changes
     #[arg(long)]
     pub(crate) keep_markers: bool,
+
+    /// An empty object of this name is written last in each folder that changed and matches --done-prefix
+    #[arg(long, value_name = "NAME", requires = "done_prefix")]
+    pub(crate) done_file: Option<String>,
+
+    /// Which folders get one: a regular expression over the whole folder, such as 'tables/[^/]+/dt=[^/]+'
+    #[arg(long, value_name = "REGEX", requires = "done_file")]
+    pub(crate) done_prefix: Option<String>,
 }
 
 impl RoundArgs {
@@ -148,9 +161,15 @@ impl RoundArgs {
     pub(crate) fn spec(&self) -> RoundsSpec {
         let preset = match self.preset {
             PresetName::Spark => Preset::Spark,
+            PresetName::Delta => Preset::Delta,
+            PresetName::Iceberg => Preset::Iceberg,
+            PresetName::Hudi => Preset::Hudi,
+            PresetName::Site => Preset::Site,
             PresetName::None => Preset::None,
         };
-        RoundsSpec { preset, rounds: self.rounds.clone(), keep_markers: self.keep_markers }
+        let both = self.done_file.clone().zip(self.done_prefix.clone());
+        let done = both.map(|(name, prefix)| DoneSpec { name, prefix });
+        RoundsSpec { preset, rounds: self.rounds.clone(), keep_markers: self.keep_markers, done }
     }
 }
 
@@ -160,6 +179,14 @@ pub(crate) enum PresetName {
     /// `_SUCCESS` markers are deleted before and written after everything they cover
     #[default]
     Spark,
+    /// Delta Lake: data, log entries by version, `_last_checkpoint`, deletes
+    Delta,
+    /// Apache Iceberg: data and manifests, `*.metadata.json`, version-hint.text, deletes
+    Iceberg,
+    /// Apache Hudi: data, timelines by instant, hoodie.properties, deletes
+    Hudi,
+    /// A web site: assets, pages, index pages and site maps, deletes
+    Site,
     /// All keys are data
     None,
 }
@@ -183,6 +210,15 @@ impl MarkerArgs {
         let default = MarkerOptions::default();
         MarkerOptions { keep_success: self.keep_success, template: self.marker_template.clone().unwrap_or(default.template) }
     }
+}
+
+/// Where status markers go.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Markers")]
+pub(crate) struct StatusArgs {
+    /// Where status markers and _millrace/ go instead of beside the data; give it to every export there
+    #[arg(long, value_name = "LOCATION")]
+    pub(crate) status_path: Option<String>,
 }
 
 /// What stops a run that looks wrong.

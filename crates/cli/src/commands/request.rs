@@ -9,7 +9,7 @@ use ulid::Ulid;
 use worker::Registry;
 
 use super::source::{Words, compared};
-use crate::args::{ExportArgs, PlanArgs};
+use crate::args::{ExportArgs, PlanArgs, StatusArgs};
 use crate::exit::ExitStatus;
 use crate::failure::Outcome;
 use crate::output::{Output, text};
@@ -22,8 +22,10 @@ pub(crate) async fn of_export(registry: &Arc<Registry>, args: &ExportArgs) -> Re
     Ok(ExportRequest {
         source: compared.source,
         destination,
+        status: status(&args.status)?,
         selection: args.selection.spec(),
         rounds: args.rounds.spec(),
+        order: None,
         from: compared.from,
         full: compared.full,
         unknown: BTreeSet::new(),
@@ -40,8 +42,10 @@ pub(crate) async fn of_plan(registry: &Arc<Registry>, args: &PlanArgs) -> Result
     Ok(ExportRequest {
         source: compared.source,
         destination,
+        status: status(&args.status)?,
         selection: args.selection.spec(),
         rounds: args.rounds.spec(),
+        order: None,
         from: compared.from,
         full: compared.full,
         unknown: BTreeSet::new(),
@@ -49,6 +53,11 @@ pub(crate) async fn of_plan(registry: &Arc<Registry>, args: &PlanArgs) -> Result
         markers: MarkerOptions::default(),
         run: RunOptions::default(),
     })
+}
+
+/// `--status-path`.
+fn status(args: &StatusArgs) -> Result<Option<Location>> {
+    args.status_path.as_deref().map(|text| super::location(text, "a status path")).transpose()
 }
 
 /// Prints a report and ends as it says. A reader that went away does not change how the run ended.

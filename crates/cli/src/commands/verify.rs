@@ -43,6 +43,7 @@ async fn verified(context: &Context, args: &VerifyArgs, destination: &Location) 
     let request = VerifyRequest {
         destination: destination.clone(),
         against: against.clone(),
+        order: None,
         deep: args.deep,
         concurrency,
         keep_keys: args.repair,
@@ -70,23 +71,24 @@ async fn repair(
     let subject = Subject::of(registry, destination).await?;
     let source = match against {
         Some(source) => source,
-        None => own_source(registry, &subject, destination).await?,
+        None => own_source(registry, &subject).await?,
     };
     let options = RunOptions { concurrency, ..RunOptions::default() };
     let progress = Reporter::new(&context.global, context.screen.clone());
     let stop = stop::token(context.screen.clone())?;
-    let mended = verify::repair(registry, &subject, (source, options), report, (&progress, &stop)).await;
+    let mended = verify::repair(registry, &subject, (source, None, options), report, (&progress, &stop)).await;
     progress.finish();
     mended
 }
 
 /// The lake that the receipt was written from, at the commit that is there.
-async fn own_source(registry: &Arc<Registry>, subject: &Subject, destination: &Location) -> Result<Source> {
+async fn own_source(registry: &Arc<Registry>, subject: &Subject) -> Result<Source> {
     let help = "name the lake by --against SOURCE";
-    let commit = subject.current(destination)?.commit.clone();
+    let commit = subject.current()?.commit.clone();
     let text = subject.receipt.as_ref().and_then(|receipt| receipt.source.as_deref());
-    let text = text
-        .ok_or_else(|| Error::usage(format!("the receipt of {destination} does not say where it came from")).with_help(help))?;
+    let text = text.ok_or_else(|| {
+        Error::usage(format!("the receipt of {} does not say where it came from", subject.destination.location())).with_help(help)
+    })?;
     let url = LakeUrl::parse(text).map_err(|e| e.with_help(help))?;
     let url = if url.metarange().is_some() { url } else { url.with_ref(commit) };
     named(registry, url).await.map_err(|e| e.context("the lake that was exported").with_help(help))

@@ -257,7 +257,7 @@ mod tests {
     use super::*;
 
     fn round() -> Round {
-        Round { round: 1, name: "data".to_owned(), steps: Vec::new(), copied: 900, deleted: 100, bytes: 4 << 20 }
+        Round { round: 1, name: "data".to_owned(), steps: Vec::new(), copied: 900, deleted: 100, retracted: 0, bytes: 4 << 20 }
     }
 
     #[test]

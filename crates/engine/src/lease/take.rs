@@ -143,8 +143,8 @@ fn waiting(holder: Option<&LeaseFile>, gone: bool) -> String {
 
 pub(crate) fn held(destination: &Destination, holder: Option<&LeaseFile>) -> Error {
     let who = holder.map_or_else(|| "another run".to_owned(), LeaseFile::shown);
-    let at = destination.location();
-    Error::guard(format!("{who} is exporting to {at}"))
+    let at = destination.status();
+    Error::guard(format!("{who} is exporting to {}", destination.location()))
         .with_help(format!("wait for it with `millrace wait {at}`, or stop it with `millrace cancel {at}`"))
 }
 

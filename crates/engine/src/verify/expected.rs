@@ -8,7 +8,7 @@ use planner::{Base, Error, Result, RoundsSpec, SelectionSpec, View};
 use tempfile::TempDir;
 
 use super::group::Groups;
-use super::{Subject, listing};
+use super::{Subject, VerifyRequest, listing};
 use crate::destination::Destination;
 use crate::prepare::{lake_id, temporary};
 use crate::receipt::state::NEWEST_FIRST;
@@ -24,14 +24,15 @@ pub(super) struct Expected {
 
 impl Expected {
     /// Reads the chain of receipts, and plans the commit as into an empty place.
-    pub(super) async fn prepare(destination: &Destination, subject: &Subject, against: Option<&Source>) -> Result<Self> {
+    pub(super) async fn prepare(subject: &Subject, asked: &VerifyRequest) -> Result<Self> {
+        let destination = &subject.destination;
         let current = subject.head.file.current.as_ref();
         let chain = match current {
             Some(current) => receipt::chain(destination, &current.receipt).await?,
             None => Vec::new(),
         };
-        let target = match against {
-            Some(source) => Some(fresh(destination, current.map(|c| &c.view), source).await?),
+        let target = match &asked.against {
+            Some(source) => Some(fresh(destination, current.map(|c| &c.view), source, asked).await?),
             None => None,
         };
         Ok(Self { chain, target })
@@ -72,7 +73,12 @@ impl Expected {
 }
 
 /// The commit's plan into an empty place: what a fresh export would write, selection, rounds and held markers included.
-async fn fresh(destination: &Destination, there: Option<&View>, source: &Source) -> Result<(TempDir, PlanFile)> {
+async fn fresh(
+    destination: &Destination,
+    there: Option<&View>,
+    source: &Source,
+    asked: &VerifyRequest,
+) -> Result<(TempDir, PlanFile)> {
     let view = View {
         lake: lake_id(source.lake.storage()),
         prefix: source.prefix.clone(),
@@ -106,6 +112,8 @@ async fn fresh(destination: &Destination, there: Option<&View>, source: &Source)
         expects: planner::plan::Expects::default(),
         claim: None,
         created: crate::clock::now(),
+        order: asked.order.clone(),
+        status: None,
     };
     let (plan, _) = planning::plan(request, folder.path(), &|_| ()).await?;
     Ok((folder, plan))

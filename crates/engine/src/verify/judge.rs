@@ -20,9 +20,10 @@ pub(super) enum Verdict {
     Different(Difference),
 }
 
-/// Judges a group. `against`: the commit counts as well, and a key without a commit's row is not in the commit.
-pub(super) fn judge(group: &Group, against: bool) -> Verdict {
-    if is_reserved(&group.key) {
+/// Judges a group. `own`: the folder of Millrace's own objects, where that is not the root. `against`: the commit counts as
+/// well, and a key without a commit's row is not in the commit.
+pub(super) fn judge(group: &Group, own: &str, against: bool) -> Verdict {
+    if is_reserved(&group.key) || group.key.strip_prefix(own).is_some_and(is_reserved) {
         return if group.found.is_some() { Verdict::Own } else { Verdict::Nothing };
     }
     let recorded = group.recorded.as_ref();
@@ -91,6 +92,10 @@ fn shown_found(found: &Found) -> String {
 mod tests {
     use super::*;
 
+    fn judge(group: &Group, against: bool) -> Verdict {
+        super::judge(group, "", against)
+    }
+
     fn recorded(size: i64, etag: &str, version: u8) -> Recorded {
         let text = || Some(etag.to_owned());
         let identity = Some(vec![version]);
@@ -158,5 +163,6 @@ mod tests {
         }
         let other = Group { key: "a/EXPORT_c_SUCCESS".to_owned(), ..group(None, Some((3, None)), None) };
         assert_eq!(judge(&other, false), Verdict::Foreign);
+        assert_eq!(super::judge(&other, "a/", false), Verdict::Own, "a status path below the data");
     }
 }

@@ -35,7 +35,7 @@ static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
 /// Everything at the destination: `key`, `size`, `etag`. Can be read once.
 pub(super) fn table(destination: &Destination) -> Result<StreamingTable> {
     let (send, receive) = mpsc::channel(AHEAD);
-    let (store, place) = (Arc::clone(destination.control()), destination.clone());
+    let (store, place) = (destination.data()?, destination.clone());
     let partition = Listing { receive: Mutex::new(Some(receive)), start: Mutex::new(Some((send, store, place))) };
     Ok(StreamingTable::try_new(Arc::clone(&SCHEMA), vec![Arc::new(partition)])?)
 }
@@ -78,7 +78,10 @@ async fn list((send, store, place): Start) {
                 Ok(one) => found.push(one),
                 Err(error) if error.kind == FailureKind::NotFound => {}
                 Err(error) => {
-                    failed.get_or_insert_with(|| place.failed(error, "it cannot be listed"));
+                    failed.get_or_insert_with(|| {
+                        let at = place.location();
+                        error.into_error(at, format!("{at}: it cannot be listed"))
+                    });
                 }
             }
         }

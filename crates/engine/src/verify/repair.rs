@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use planner::round::PublishOrder;
 use planner::{Error, Result};
 use tokio_util::sync::CancellationToken;
 use worker::Registry;
@@ -21,12 +22,12 @@ use crate::request::{ExportRequest, Guards, MarkerOptions, MaxDelete, RunOptions
 pub async fn repair(
     registry: &Arc<Registry>,
     subject: &Subject,
-    (source, options): (Source, RunOptions),
+    (source, order, options): (Source, Option<Arc<dyn PublishOrder>>, RunOptions),
     report: &mut VerifyReport,
     (progress, stop): (&dyn Progress, &CancellationToken),
 ) -> Result<()> {
-    let location = planner::Location::parse(&report.destination)?;
-    let current = subject.current(&location)?;
+    let at = &subject.destination;
+    let current = subject.current()?;
     may_be_mended(subject, current, &source, &report.destination)?;
     let request = ExportRequest {
         selection: current.view.selection.clone(),
@@ -39,7 +40,9 @@ pub async fn repair(
         run: options,
         unknown: std::mem::take(&mut report.keys),
         source,
-        destination: location,
+        destination: at.location().clone(),
+        status: at.served().map(|_| at.status().clone()),
+        order,
     };
     let run: RunReport = crate::export(registry, &request, progress, stop).await;
     if run.state == State::Succeeded && run.error.is_none() {

@@ -30,11 +30,15 @@ pub struct Shard {
     pub sha256: String,
 }
 
-/// Rows of one action that may run in any order; the next step waits for all of them.
+/// Rows of one action; the next step waits for all of them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Step {
     /// What the rows do.
     pub action: Action,
+    /// The rows of a folder run one after another, as they stand in the only shard; when one fails, those after it are not
+    /// tried. Else they run in any order.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ordered: bool,
     /// Its files.
     pub shards: Vec<Shard>,
 }
@@ -52,7 +56,7 @@ impl Step {
 pub struct Round {
     /// Its number; 0 retracts.
     pub round: i32,
-    /// `retract`, `data`, `markers`, or the pattern of `--round`.
+    /// `retract`, `data`, the pattern of `--round`, `take back`, the preset's own, `deletes`.
     pub name: String,
     /// In their order.
     pub steps: Vec<Step>,
@@ -60,8 +64,16 @@ pub struct Round {
     pub copied: u64,
     /// Rows that delete one.
     pub deleted: u64,
+    /// Those of them, outside of round 0, whose object comes back.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub retracted: u64,
     /// Payload bytes of the rows to copy.
     pub bytes: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks with a reference")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 impl Round {
@@ -151,6 +163,9 @@ pub struct PlanFile {
     pub view_digest: String,
     /// Where to.
     pub destination: Location,
+    /// Where status markers and `_millrace/` are, if not beside the data.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<Location>,
     /// For which state of it.
     pub expects: Expects,
     /// The root of a chain that was said by hand and has no receipt yet: commit and metarange.

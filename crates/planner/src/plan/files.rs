@@ -38,7 +38,10 @@ pub(super) fn write_all(root: &Path, mut batches: mpsc::Receiver<(StepKey, Recor
         };
         step.append(&batch, &mut numbers)?;
     }
-    steps.into_iter().map(|(key, step)| Ok((key, Step { action: key.action, shards: step.finish()? }))).collect()
+    steps
+        .into_iter()
+        .map(|(key, step)| Ok((key, Step { action: key.action, ordered: key.ordered, shards: step.finish()? })))
+        .collect()
 }
 
 /// A shard that is being written.
@@ -83,7 +86,8 @@ impl StepFiles {
             self.shard = (self.shard.0 + 1, self.shard.1 + bytes);
             self.largest = self.largest.max(*bytes);
             self.step = (self.step.0 + 1, self.step.1 + bytes);
-            if shard_limit(self.shard.0, self.shard.1, self.step.0, self.step.1) {
+            // Rows of one shard are read in their order; of several shards no order holds.
+            if !self.key.ordered && shard_limit(self.shard.0, self.shard.1, self.step.0, self.step.1) {
                 self.write(&batch.slice(from, i + 1 - from), numbers)?;
                 self.close()?;
                 from = i + 1;

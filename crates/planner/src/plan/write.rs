@@ -16,6 +16,7 @@ use super::contents::{Round, Step};
 use super::files::write_all;
 use super::row::{Action, Row};
 use crate::error::{Error, Result};
+use crate::round::Rounds;
 
 /// Rows gathered before they are handed to the files' thread.
 const GROUP_ROWS: usize = 4096;
@@ -29,17 +30,32 @@ pub(crate) struct StepKey {
     pub round: i32,
     pub order: i32,
     pub action: Action,
-    /// Marker steps: how deep their keys lie.
+    /// Steps by depth: how deep their keys lie.
     pub depth: Option<i32>,
+    /// Deletes in a round of their own: the round of their keys.
+    pub of: Option<i32>,
+    /// Tells steps of one action apart; may be empty.
+    pub name: &'static str,
+    /// The rows of a folder run one after another.
+    pub ordered: bool,
 }
 
 impl StepKey {
+    pub(crate) fn new(round: i32, order: i32, action: Action) -> Self {
+        Self { round, order, action, depth: None, of: None, name: "", ordered: false }
+    }
+
+    pub(crate) fn at_depth(self, depth: i32) -> Self {
+        Self { depth: Some(depth), ..self }
+    }
+
+    /// The beginning of its files' names.
     pub(super) fn label(&self) -> String {
-        match self.depth {
-            Some(depth) => format!("{}-depth-{depth:02}", self.action.as_str()),
-            None if self.action == Action::Delete && self.order == 0 => "blocking-delete".to_owned(),
-            None => self.action.as_str().to_owned(),
-        }
+        let name = Some(self.name).filter(|name| !name.is_empty()).map(str::to_owned);
+        let of = self.of.map(|of| format!("of-{of}"));
+        let depth = self.depth.map(|depth| format!("depth-{depth:02}"));
+        let parts = [name, Some(self.action.as_str().to_owned()), of, depth];
+        parts.into_iter().flatten().collect::<Vec<_>>().join("-")
     }
 }
 
@@ -99,7 +115,15 @@ impl PlanWriter {
         let steps = self.files.await.map_err(|e| Error::bug(format!("the thread that writes a plan ended early: {e}")))??;
         let mut rounds: Vec<Round> = names
             .iter()
-            .map(|(round, name)| Round { round: *round, name: name.clone(), steps: vec![], copied: 0, deleted: 0, bytes: 0 })
+            .map(|(round, name)| Round {
+                round: *round,
+                name: name.clone(),
+                steps: vec![],
+                copied: 0,
+                deleted: 0,
+                retracted: 0,
+                bytes: 0,
+            })
             .collect();
         for (key, step) in steps {
             let Some(round) = rounds.iter_mut().find(|r| r.round == key.round) else {
@@ -108,6 +132,9 @@ impl PlanWriter {
             match key.action {
                 Action::Copy => round.copied += step.rows(),
                 Action::Delete | Action::Retract => round.deleted += step.rows(),
+            }
+            if key.action == Action::Retract && key.round != Rounds::RETRACT {
+                round.retracted += step.rows();
             }
             round.bytes += step.shards.iter().map(|s| s.bytes).sum::<u64>();
             round.steps.push(step);

@@ -1,25 +1,29 @@
 //! From rows of a diff to rows of a plan.
 
+mod done;
+mod last;
+
 use std::collections::{BTreeMap, BTreeSet};
 
-use datafusion::arrow::array::{Array, BooleanArray, StringArray};
+use datafusion::arrow::array::{Array, BooleanArray};
 use futures::stream::{self, StreamExt, TryStreamExt};
 
 use super::copies::Copies;
 use super::{Found, PlanRequest};
 use crate::blocking::{Fate, Found as Relation, Paths};
 use crate::directories::{Closed, Decision, Directories, MarkerRow, RowFacts};
-use crate::entry::EntryBatch;
+use crate::entry::{EntryBatch, EntryRow};
 use crate::error::{Error, Result};
 use crate::folding::Names;
 use crate::guard::{self, Refusals, SelfDestruction};
 use crate::overview::{Gathering, PlanOverview};
 use crate::part::Part;
 use crate::plan::{Action, PlanWriter, Round, Row, StepKey};
-use crate::round::{MARKER, Rounds, is_marker};
+use crate::round::{Done, MARKER, RoundOrder, Rounds, is_marker};
 use crate::select::Selection;
 use crate::stores::KeyRules;
 use crate::table::{DiffBatch, Lookup};
+use last::{OpenLog, OwnRow};
 
 /// Look-ups under way at a time.
 const LOOKUPS: usize = 32;
@@ -43,6 +47,8 @@ pub(super) struct Assembly<'a> {
     listed: &'a BTreeSet<String>,
     in_the_way: &'a BTreeSet<String>,
     destination: &'a crate::location::Location,
+    /// The status path's folder among the keys, where it lies below the destination.
+    status: Option<String>,
     /// Another preset under a filter: which markers were held back by the old one is not known.
     doubts_markers: bool,
     /// The object that the part names exactly, which one below the folder of its name may collide with.
@@ -62,6 +68,13 @@ pub(super) struct Assembly<'a> {
     /// Entries of the target less those of the base, among the rows that were seen.
     grown: i64,
     held: (u64, Vec<String>),
+    /// Logs whose folders the stream is in, from the outermost inwards; and those it has left.
+    open_logs: Vec<OpenLog>,
+    /// The base's done files, those of runs that did not finish, and how many are written.
+    old_done: Option<Done>,
+    left_done: Vec<Done>,
+    done_files: u64,
+    closed_logs: Vec<OpenLog>,
     overview: Gathering,
 }
 
@@ -98,7 +111,10 @@ impl<'a> Assembly<'a> {
         rounds: Rounds,
         selections: (Selection, Selection),
         writer: PlanWriter,
+        (old_done, left_done): (Option<Done>, Vec<Done>),
     ) -> Self {
+        let directories = Directories::new(request.full);
+        let same_done = request.base.view.as_ref().is_none_or(|old| old.rounds.done == request.view.rounds.done);
         Self {
             doubts_markers: !(selections.0.is_all() && selections.1.is_all())
                 && request.base.view.as_ref().is_some_and(|old| old.rounds.preset != request.view.rounds.preset),
@@ -107,7 +123,10 @@ impl<'a> Assembly<'a> {
             rules: request.stores.key_rules(request.destination),
             prefix_bytes: request.destination.prefix().len(),
             destruction: SelfDestruction::new(request.stores, request.lake.storage(), request.destination),
-            directories: Directories::new(request.full),
+            directories: if same_done { directories } else { directories.all() },
+            old_done: old_done.filter(|_| request.base.view.is_some()),
+            left_done,
+            done_files: 0,
             full: request.full,
             known: &request.base.known,
             force: request.force,
@@ -115,6 +134,7 @@ impl<'a> Assembly<'a> {
             listed: &request.base.listed,
             in_the_way: &request.base.in_the_way,
             destination: request.destination,
+            status: request.status.as_ref().and_then(|status| request.destination.way_to(status)),
             part,
             rounds,
             selections,
@@ -128,6 +148,8 @@ impl<'a> Assembly<'a> {
             rows: 0,
             objects: 0,
             held: (0, Vec::new()),
+            open_logs: Vec::new(),
+            closed_logs: Vec::new(),
             overview: Gathering::default(),
         }
     }
@@ -169,7 +191,7 @@ impl<'a> Assembly<'a> {
         }
         self.rows += copies.len();
         for (round, rows) in copies.into_batches(batch, self.part)? {
-            self.writer.append_batch(StepKey { round, order: 1, action: Action::Copy, depth: None }, rows);
+            self.writer.append_batch(StepKey::new(round, 1, Action::Copy), rows);
         }
         self.writer.flush().await
     }
@@ -177,7 +199,7 @@ impl<'a> Assembly<'a> {
     fn marker_row(&mut self, judged: &Judged<'_>, i: usize, key: &str) {
         let unknown = self.is_unknown(judged, i, key);
         self.one_name(judged, i, key);
-        let entry = |side: &EntryBatch, chosen: bool| chosen.then(|| side.row(i));
+        let entry = |side: &EntryBatch, chosen: bool| chosen.then(|| judged.entry(side, i));
         if judged.target.value(i) {
             self.fate(key, Fate::Stays);
             self.fresh(judged.batch.paths.value(i), judged.base.value(i) && !unknown);
@@ -203,10 +225,13 @@ impl<'a> Assembly<'a> {
         if self.is_settled(path, key, target) {
             return Ok(());
         }
+        if self.done_row(judged, i, key, target)? {
+            return Ok(());
+        }
         self.one_name(judged, i, key);
         self.objects += u64::from(target);
         let changed = unknown || base != target || (base && target && !same) || (self.full && target);
-        if self.rounds.has_markers() || self.rules.file_system {
+        if self.rounds.has_markers() || self.has_done_files() || self.rules.file_system {
             self.directories.row(key, judged.facts(i, changed), &mut self.closed);
         }
         let reason = match (unknown, base, target) {
@@ -219,6 +244,11 @@ impl<'a> Assembly<'a> {
         if changed {
             self.check(judged, i, key, target);
         }
+        let own = self.rounds.own(key);
+        if let Some((round, order)) = own.filter(|own| own.1 != RoundOrder::Any || self.is_pointer(key)) {
+            return self.own_row(judged, i, &OwnRow { key, path, round, order, unknown, base, target, changed, same, reason });
+        }
+        let own = own.map(|own| own.0);
         match (changed, target) {
             (false, false) => Ok(()),
             (false, true) => {
@@ -228,22 +258,16 @@ impl<'a> Assembly<'a> {
             (true, true) => {
                 self.fate(key, Fate::Copied);
                 self.fresh(path, base);
-                copies.add(judged.copy_rounds[i], i, reason);
+                let round = own.unwrap_or(judged.copy_rounds[i]);
+                copies.add(round, i, reason);
                 let size = Some(batch.right.size().value(i));
-                self.overview.row(judged.copy_rounds[i], Action::Copy, key, size, reason);
+                self.overview.row(round, Action::Copy, key, size, reason);
                 self.settle_deletes()
             }
             (true, false) => {
-                let text = |a: &StringArray| a.is_valid(i).then(|| a.value(i).to_owned());
-                let left = &batch.left;
-                self.delete(Deletion {
-                    key: key.to_owned(),
-                    path: path.to_owned(),
-                    size: left.size().is_valid(i).then(|| left.size().value(i)),
-                    etag: text(left.etag()),
-                    round: judged.delete_rounds[i],
-                    reason,
-                })
+                let (size, etag) = judged.left(i);
+                let (key, path) = (key.to_owned(), path.to_owned());
+                self.delete(Deletion { key, path, size, etag, round: own.unwrap_or(judged.delete_rounds[i]), reason })
             }
         }
     }
@@ -275,7 +299,7 @@ impl<'a> Assembly<'a> {
             exact.delete = None;
             return exact.target && !target;
         }
-        !target && guard::is_reserved(key)
+        !target && self.is_reserved(key)
     }
 
     fn delete(&mut self, deletion: Deletion) -> Result<()> {
@@ -289,7 +313,8 @@ impl<'a> Assembly<'a> {
 
     fn delete_now(&mut self, deletion: Deletion) -> Result<()> {
         self.rows += 1;
-        self.overview.row(deletion.round, Action::Delete, &deletion.key, deletion.size, deletion.reason);
+        let round = self.rounds.deletes().unwrap_or(deletion.round);
+        self.overview.row(round, Action::Delete, &deletion.key, deletion.size, deletion.reason);
         if !self.rules.file_system {
             return self.write_delete(&deletion, 2);
         }
@@ -324,9 +349,13 @@ impl<'a> Assembly<'a> {
 
     fn write_delete(&mut self, d: &Deletion, order: i32) -> Result<()> {
         let row = Row { size: d.size, etag: d.etag.as_deref(), ..Row::of_key(&d.key, &d.path, d.reason) };
-        // What is in the way of a copy goes before any round copies.
-        let round = if order == 0 { Rounds::DATA } else { d.round };
-        self.writer.append(StepKey { round, order, action: Action::Delete, depth: None }, &row)
+        let step = match self.rounds.deletes() {
+            // What is in the way of a copy goes before any round copies.
+            _ if order == 0 => StepKey { name: "blocking", ..StepKey::new(Rounds::DATA, 0, Action::Delete) },
+            Some(round) => last::delete_step(round, d.round, self.rounds.own(&d.key).map(|own| own.1), &d.key),
+            None => StepKey::new(d.round, order, Action::Delete),
+        };
+        self.writer.append(step, &row)
     }
 
     fn fate(&mut self, key: &str, fate: Fate) {
@@ -355,8 +384,14 @@ impl<'a> Assembly<'a> {
         }
     }
 
+    /// A name of Millrace's own.
+    fn is_reserved(&self, key: &str) -> bool {
+        let below = self.status.as_deref().and_then(|status| key.strip_prefix(status));
+        guard::is_reserved(key) || below.is_some_and(guard::is_reserved)
+    }
+
     fn check_key(&mut self, key: &str) {
-        if guard::is_reserved(key) {
+        if self.is_reserved(key) {
             self.refusals.add(key, "is a name that Millrace keeps for itself at every destination");
         } else if guard::is_of_another(key) && !self.force {
             self.refusals.add(key, "belongs to a destination below this one (--force writes it all the same)");
@@ -422,6 +457,7 @@ impl<'a> Assembly<'a> {
                 self.refusals
                     .add(part.re_root(&file.path).unwrap_or(&file.path), "is a file in the same commit as objects below it");
             }
+            self.done_file(&one, lookup).await?;
             if !markers {
                 continue;
             }
@@ -450,10 +486,10 @@ impl<'a> Assembly<'a> {
             }
         }
         let depth = i32::try_from(key.matches('/').count()).unwrap_or(i32::MAX);
-        if retract && !guard::is_reserved(&key) {
+        if retract && !self.is_reserved(&key) {
             self.rows += 1;
             self.overview.row(Rounds::RETRACT, Action::Retract, &key, None, reason);
-            let step = StepKey { round: Rounds::RETRACT, order: depth, action: Action::Retract, depth: Some(depth) };
+            let step = StepKey::new(Rounds::RETRACT, depth, Action::Retract).at_depth(depth);
             self.writer.append(step, &Row::of_key(&key, &self.part.path_of(&key), reason))?;
         }
         let Some(entry) = publish else { return Ok(()) };
@@ -463,7 +499,7 @@ impl<'a> Assembly<'a> {
         }
         self.rows += 1;
         self.overview.row(self.rounds.markers(), Action::Copy, &key, Some(entry.size), reason);
-        let step = StepKey { round: self.rounds.markers(), order: -depth, action: Action::Copy, depth: Some(depth) };
+        let step = StepKey::new(self.rounds.markers(), -depth, Action::Copy).at_depth(depth);
         self.writer.append(step, &Row::of_entry(&key, &entry, reason))
     }
 
@@ -472,6 +508,8 @@ impl<'a> Assembly<'a> {
         self.directories.finish(&mut self.closed);
         self.markers(lookup).await?;
         self.named_twice(lookup).await?;
+        self.leave_logs("", true);
+        self.logs(lookup).await?;
         if let Some(delete) = self.exact.take().and_then(|exact| exact.delete) {
             self.delete_now(delete)?;
         }
@@ -504,15 +542,17 @@ impl<'a> Assembly<'a> {
 
     /// What a person should know.
     pub(super) fn notes(&self) -> Vec<String> {
+        let mut notes = self.own_notes();
         if self.held.0 == 0 {
-            return Vec::new();
+            return notes;
         }
         let more = if self.held.0 > self.held.1.len() as u64 { ", …" } else { "" };
-        vec![format!(
+        notes.push(format!(
             "{} completion marker(s) held back, because not everything below is selected: {}{more}",
             self.held.0,
             self.held.1.join(", ")
-        )]
+        ));
+        notes
     }
 
     /// Closes the files; refuses what must be refused.
@@ -520,15 +560,35 @@ impl<'a> Assembly<'a> {
         if let Some(error) = self.refusals.into_error(self.destination) {
             return Err(error);
         }
-        self.writer.finish(&self.rounds.names()).await
+        let mut names = self.rounds.names();
+        // Done files of the base go, where the target has none and nothing else retracts.
+        if (self.old_done.is_some() || !self.left_done.is_empty()) && names.iter().all(|(round, _)| *round != Rounds::RETRACT) {
+            names.insert(0, (Rounds::RETRACT, "retract".to_owned()));
+        }
+        self.writer.finish(&names).await
     }
 }
 
 impl Judged<'_> {
+    /// Size and etag of the base's entry.
+    fn left(&self, i: usize) -> (Option<i64>, Option<String>) {
+        let left = &self.batch.left;
+        let size = left.size().is_valid(i).then(|| left.size().value(i));
+        (size, left.etag().is_valid(i).then(|| left.etag().value(i).to_owned()))
+    }
+
+    /// A side's entry, with its path.
+    fn entry(&self, side: &EntryBatch, i: usize) -> EntryRow {
+        let mut row = side.row(i);
+        self.batch.paths.value(i).clone_into(&mut row.path);
+        row
+    }
+
     /// What the row says to the directories above it.
     fn facts(&self, i: usize, changed: bool) -> RowFacts {
         RowFacts {
             changed,
+            present: (self.base.value(i), self.target.value(i)),
             written: changed && self.target.value(i),
             unselected: (
                 self.batch.has_left.value(i) && !self.base.value(i),

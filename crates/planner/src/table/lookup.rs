@@ -59,6 +59,15 @@ impl Lookup {
         Ok(!self.namespace.with_prefix(&self.metarange, &below, 1).await?.is_empty())
     }
 
+    /// The first paths that begin with `prefix`, at most so many.
+    ///
+    /// # Errors
+    /// Damaged or unreachable metadata.
+    pub async fn first(&self, prefix: &str, limit: usize) -> Result<Vec<String>> {
+        let records = self.namespace.with_prefix(&self.metarange, prefix.as_bytes(), limit).await?;
+        Ok(records.iter().map(|record| String::from_utf8_lossy(&record.key).into_owned()).collect())
+    }
+
     /// The entry of `path`.
     ///
     /// # Errors

@@ -179,6 +179,7 @@ impl Driver {
                     Ended::Many(rows.into_iter().zip(ends).map(|(row, end)| Outcome { row, end, replayed: false }).collect())
                 });
             }
+            Some(Work::NotTried(row, error)) => self.keep(Outcome { row, end: Err(error), replayed: false }),
             None => {}
         }
     }
@@ -197,6 +198,7 @@ impl Driver {
     }
 
     fn keep(&mut self, outcome: Outcome) {
+        self.feed.ended(&outcome);
         self.counts.add(&outcome);
         if let Some(journal) = self.journal.as_ref().filter(|_| !outcome.replayed) {
             journal.record(outcome.entry());

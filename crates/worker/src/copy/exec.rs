@@ -176,7 +176,7 @@ impl ExecutionPlan for CopyExec {
         let mut stream = RecordBatchReceiverStream::builder(Arc::clone(&OUTCOME_SCHEMA), 2);
         let driver = Driver {
             copier: Arc::new(copier),
-            feed: Feed::new(input, ledger.known),
+            feed: Feed::new(input, ledger.known, self.spec.ordered),
             journal: ledger.journal,
             permits: Arc::clone(&self.shared.permits),
             most_large: (self.shared.objects / 4).max(1),

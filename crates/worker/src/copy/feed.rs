@@ -12,8 +12,10 @@ use datafusion::physical_plan::SendableRecordBatchStream;
 use futures::StreamExt;
 use planner::plan::Action;
 
+use super::lanes::Lanes;
 use super::row::{Outcome, Row, Rows};
 use crate::journal::Outcomes;
+use crate::store::StoreError;
 
 /// Rows that are held before they are started; a batch more at most.
 const AHEAD: usize = 16_384;
@@ -29,6 +31,8 @@ pub(super) enum Work {
     One(Row, bool),
     /// Deletes and retractions.
     Deletes(Vec<Row>),
+    /// One row that is not done: the one before it in its folder failed.
+    NotTried(Row, StoreError),
 }
 
 /// A large object; the larger one goes first, of equal ones the earlier.
@@ -108,26 +112,36 @@ pub(super) struct Feed {
     input: SendableRecordBatchStream,
     ahead: Ahead,
     known: Option<Arc<Outcomes>>,
+    /// Instead of what is ahead, where the rows of a folder are done one after another.
+    lanes: Option<Lanes>,
 }
 
 impl Feed {
-    pub(super) fn new(input: SendableRecordBatchStream, known: Option<Arc<Outcomes>>) -> Self {
-        Self { input, ahead: Ahead::default(), known: known.filter(|known| !known.is_empty()) }
+    pub(super) fn new(input: SendableRecordBatchStream, known: Option<Arc<Outcomes>>, ordered: bool) -> Self {
+        let known = known.filter(|known| !known.is_empty());
+        Self { input, ahead: Ahead::default(), known, lanes: ordered.then(Lanes::default) }
+    }
+
+    fn held(&self) -> usize {
+        self.lanes.as_ref().map_or_else(|| self.ahead.held(), Lanes::held)
     }
 
     /// There are rows to read, and room for them.
     pub(super) fn wants_more(&self) -> bool {
-        !self.ahead.ended && self.ahead.held() < AHEAD
+        !self.ahead.ended && self.held() < AHEAD
     }
 
     /// Something can be started.
     pub(super) fn has_work(&self) -> bool {
+        if let Some(lanes) = &self.lanes {
+            return lanes.has_work();
+        }
         !self.ahead.small.is_empty() || !self.ahead.large.is_empty() || self.ahead.has_deletes()
     }
 
     /// All rows were started, or never will be.
     pub(super) fn is_done(&self) -> bool {
-        self.ahead.ended && self.ahead.held() == 0
+        self.ahead.ended && self.held() == 0
     }
 
     /// Reads a batch; the outcomes of those of its rows that were done before are the answer. Dropped while it waits, it has
@@ -146,9 +160,10 @@ impl Feed {
                 Some(known) => known.of(shard)?.done(number),
                 None => None,
             };
-            match before {
-                Some(end) => done.push(Outcome { row, end: Ok(end), replayed: true }),
-                None => self.ahead.push(row),
+            match (before, &mut self.lanes) {
+                (Some(end), _) => done.push(Outcome { row, end: Ok(end), replayed: true }),
+                (None, Some(lanes)) => lanes.push(row),
+                (None, None) => self.ahead.push(row),
             }
         }
         Ok(done)
@@ -157,10 +172,21 @@ impl Feed {
     /// No rows are read any more, and none of those that were is started.
     pub(super) fn stop(&mut self) {
         self.ahead = Ahead { ended: true, ..Ahead::default() };
+        self.lanes = self.lanes.is_some().then(Lanes::default);
+    }
+
+    /// A row has ended. One that was done before never had a place in its folder's order.
+    pub(super) fn ended(&mut self, outcome: &Outcome) {
+        if let Some(lanes) = self.lanes.as_mut().filter(|_| !outcome.replayed) {
+            lanes.ended(outcome);
+        }
     }
 
     /// What to start next.
     pub(super) fn next(&mut self, may_be_large: bool) -> Option<Work> {
+        if let Some(lanes) = &mut self.lanes {
+            return lanes.next();
+        }
         self.ahead.next(may_be_large)
     }
 }
@@ -181,6 +207,7 @@ mod tests {
         match work {
             Some(Work::One(row, large)) => format!("{}{}", row.key(), if large { "!" } else { "" }),
             Some(Work::Deletes(rows)) => format!("{} deletes", rows.len()),
+            Some(Work::NotTried(row, _)) => format!("not {}", row.key()),
             None => "none".to_owned(),
         }
     }

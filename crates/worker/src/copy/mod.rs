@@ -14,6 +14,7 @@ mod driver;
 mod exec;
 mod feed;
 mod inside;
+mod lanes;
 mod object;
 pub mod route;
 mod row;
@@ -113,6 +114,9 @@ pub struct CopySpec {
     pub on_drift: OnDrift,
     /// How much is done at once, in all partitions of the operator together.
     pub concurrency: Concurrency,
+    /// The rows of a folder are done one after another, as they come; when one fails, those after it are not tried.
+    #[serde(default)]
+    pub ordered: bool,
     /// How long a request may go without an answer, in milliseconds.
     pub request_timeout_ms: u64,
     /// A transfer without a payload byte for this long has stalled, in milliseconds.
@@ -144,6 +148,7 @@ impl CopySpec {
             lake_data: None,
             on_drift: OnDrift::default(),
             concurrency: Concurrency::default(),
+            ordered: false,
             request_timeout_ms: milliseconds(bounds.request_timeout),
             stall_ms: milliseconds(bounds.stall),
             complete_ms: milliseconds(bounds.complete),

@@ -10,6 +10,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use bytes::Bytes;
 use planner::Location;
 use planner::plan::Action;
 
@@ -20,7 +21,7 @@ use super::{CopySpec, Ledger, OnDrift};
 use crate::Registry;
 use crate::retry::{Allowance, Budget, Repeat, Retry};
 use crate::store::digest::ExpectedParts;
-use crate::store::{Deletion, Expected, FailureKind, Head, RequestClass, Store, StoreError, StoreResult};
+use crate::store::{Deletion, Expected, FailureKind, Head, PutOptions, RequestClass, Store, StoreError, StoreResult};
 
 /// The proof of a copy of something else than what was committed ([`OnDrift::Take`]).
 const DRIFTED: &str = "drifted";
@@ -172,7 +173,16 @@ impl Copier {
         }
     }
 
+    /// An object of Millrace's own that has no source: it is empty.
+    async fn put_empty(&self, row: &Row) -> StoreResult<Done> {
+        let put = self.budget(1).scope(self.destination.put(row.key(), Bytes::new(), &PutOptions::default())).await?;
+        Ok(Done { etag: put.etag, ..Done::default() })
+    }
+
     async fn copy(&self, row: &Row) -> StoreResult<Done> {
+        if row.source().is_none() && row.size() == Some(0) {
+            return self.put_empty(row).await;
+        }
         let source = self.source(row)?;
         let own_data = self.spec.is_own_data(&source.location);
         let known = Known::new(Entry { etag: row.etag(), size: row.size(), own_data });

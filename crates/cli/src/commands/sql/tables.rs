@@ -10,7 +10,6 @@ use datafusion::datasource::MemTable;
 use datafusion::error::DataFusionError;
 use datafusion::prelude::{Expr, SessionContext, ident, lit};
 use engine::RunReport;
-use engine::destination::Destination;
 use engine::head::{HEAD_KEY, Head};
 use engine::receipt::{self, CHANGES_SCHEMA};
 use engine::session::Files;
@@ -111,15 +110,15 @@ impl Tables<'_> {
     async fn destination(&self, at: &MetadataStore, location: &Location) -> Result<()> {
         let runs = engine::history(self.registry, location).await?;
         self.add("runs", runs_table(&runs)?)?;
-        let receipts = self.receipts(&Destination::open(self.registry, location)?, &self.mount(at)?).await?;
+        let receipts = self.receipts(location, &self.mount(at)?).await?;
         self.add("receipts", receipts)
     }
 
     /// The changes of all receipts of the chain that HEAD names, each row with its receipt.
-    async fn receipts(&self, destination: &Destination, folder: &Files) -> Result<Arc<dyn TableProvider>> {
-        let head = Head::read(destination).await?;
+    async fn receipts(&self, at: &Location, folder: &Files) -> Result<Arc<dyn TableProvider>> {
+        let (destination, head) = Head::find(self.registry, at).await?;
         let chain = match &head.file.current {
-            Some(current) => receipt::chain(destination, &current.receipt).await?,
+            Some(current) => receipt::chain(&destination, &current.receipt).await?,
             None => Vec::new(),
         };
         let nothing = self.session.read_batch(RecordBatch::new_empty(Arc::clone(&CHANGES_SCHEMA)))?;

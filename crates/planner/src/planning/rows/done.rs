@@ -1,0 +1,132 @@
+//! Done files: retracted before anything below their folder changes, written when all is done.
+
+use super::{Assembly, Judged};
+use crate::directories::{Closed, RowFacts};
+use crate::error::Result;
+use crate::plan::{Action, Row, StepKey};
+use crate::round::{MARKER, Rounds};
+use crate::table::Lookup;
+
+/// What becomes of a folder's done file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Fate {
+    retract: bool,
+    write: bool,
+}
+
+/// `there`: the base has written one of this name; `wanted`: the target has the folder, and it matches.
+fn fate(changed: bool, there: bool, wanted: bool) -> Fate {
+    // One that nobody knows of goes as well before its folder changes: an earlier run may have left it.
+    Fate { retract: if wanted { changed } else { there }, write: wanted && (changed || !there) }
+}
+
+impl Assembly<'_> {
+    /// Done files that were written.
+    pub(in crate::planning) fn done_files(&self) -> u64 {
+        self.done_files
+    }
+
+    pub(super) fn has_done_files(&self) -> bool {
+        self.rounds.done().is_some() || self.old_done.is_some()
+    }
+
+    /// Takes the row of a done file that neither commit has: what an unfinished run may have left is the folder's affair,
+    /// or goes first where the folder has no such file any more. False for any other row.
+    pub(super) fn done_row(&mut self, judged: &Judged<'_>, i: usize, key: &str, target: bool) -> Result<bool> {
+        let is_new = self.rounds.done().is_some_and(|(_, done)| done.is_key(key));
+        let is_known = is_new || self.old_done.as_ref().is_some_and(|done| done.is_key(key));
+        if judged.batch.has_left.value(i) || judged.batch.has_right.value(i) {
+            if target && is_new {
+                self.refusals.add(key, "is an object of the commit and the name of the done file");
+            }
+            return Ok(false);
+        }
+        if is_known {
+            let facts = RowFacts { changed: true, present: (true, false), ..RowFacts::default() };
+            self.directories.row(key, facts, &mut self.closed);
+            return Ok(true);
+        }
+        let is_left = self.left_done.iter().any(|done| done.is_key(key));
+        if is_left {
+            self.retract_done(key)?;
+        }
+        Ok(is_left)
+    }
+
+    /// Decides over the done file of a folder that the stream has left.
+    pub(super) async fn done_file(&mut self, closed: &Closed, lookup: Option<&Lookup>) -> Result<()> {
+        let folder = &closed.key[..closed.key.len() - MARKER.len()];
+        let new = self.rounds.done().and_then(|(round, done)| Some((round, done.key(folder)?)));
+        let old = self.old_done.as_ref().and_then(|done| done.key(folder));
+        if new.is_none() && old.is_none() {
+            return Ok(());
+        }
+        let there = closed.present.0 || lookup.is_some();
+        if let Some(old) = old.as_ref().filter(|old| there && new.as_ref().is_none_or(|(_, new)| new != *old)) {
+            self.retract_done(old)?;
+        }
+        let Some((round, key)) = new else { return Ok(()) };
+        let wanted = closed.present.1 || self.has_objects(folder, lookup).await?;
+        let Fate { retract, write } = fate(closed.changed || self.full, there && old.as_ref() == Some(&key), wanted);
+        if retract {
+            self.retract_done(&key)?;
+        }
+        if write {
+            self.write_done(round, &key, lookup).await?;
+        }
+        Ok(())
+    }
+
+    /// The target has something in the folder that the stream does not see.
+    async fn has_objects(&self, folder: &str, lookup: Option<&Lookup>) -> Result<bool> {
+        let Some(lookup) = lookup else { return Ok(false) };
+        Ok(!lookup.first(&self.part.path_of(folder), 1).await?.is_empty())
+    }
+
+    fn retract_done(&mut self, key: &str) -> Result<()> {
+        let depth = depth(key);
+        self.rows += 1;
+        self.overview.row(Rounds::RETRACT, Action::Retract, key, None, "done file");
+        let step = StepKey::new(Rounds::RETRACT, depth, Action::Retract).at_depth(depth);
+        self.writer.append(step, &Row::of_key(key, &self.part.path_of(key), "done file"))
+    }
+
+    async fn write_done(&mut self, round: i32, key: &str, lookup: Option<&Lookup>) -> Result<()> {
+        let path = self.part.path_of(key);
+        if let Some(lookup) = lookup
+            && lookup.get(&path).await?.is_some()
+        {
+            self.refusals.add(key, "is an object of the commit and the name of the done file");
+        }
+        self.check_key(key);
+        let depth = depth(key);
+        self.rows += 1;
+        self.done_files += 1;
+        self.overview.row(round, Action::Copy, key, Some(0), "done file");
+        let step = StepKey::new(round, -depth, Action::Copy).at_depth(depth);
+        self.writer.append(step, &Row { size: Some(0), ..Row::of_key(key, &path, "done file") })
+    }
+}
+
+fn depth(key: &str) -> i32 {
+    i32::try_from(key.matches('/').count()).unwrap_or(i32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_done_file_goes_before_a_change_and_comes_back_where_the_folder_is_there() {
+        for (changed, there, wanted, retract, write) in [
+            (true, true, true, true, true),
+            (true, false, true, true, true),
+            (false, true, true, false, false),
+            (false, false, true, false, true),
+            (true, true, false, true, false),
+            (false, false, false, false, false),
+        ] {
+            assert_eq!(fate(changed, there, wanted), Fate { retract, write }, "{changed} {there} {wanted}");
+        }
+    }
+}
