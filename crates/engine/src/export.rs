@@ -36,7 +36,7 @@ pub async fn export(
     report.commit = Some(request.source.commit.name().to_owned());
     let clock = Clock::start(registry);
     let limited = Limited::start(stop, &request.run);
-    let done = export_into(registry, request, progress, &limited.stop, &mut report, &clock).await;
+    let done = Box::pin(export_into(registry, request, progress, &limited.stop, &mut report, &clock)).await;
     clock.end(&mut report, done, &limited, stop);
     report
 }
