@@ -12,6 +12,7 @@
 //! * [`s3`]: an S3 server over a map, with an operation log, watches and scripted faults.
 //! * [`lakefs`]: a lakeFS server that answers from a lake's recorded exchanges.
 //! * [`lakes`]: the recorded lakes below `data/lakes`, and [`inventory`] beside them.
+//! * [`cluster`]: a scheduler and executors, as processes.
 //! * [`run`]: runs the binary in a clean environment; [`tree`] reads what it wrote.
 #![allow(
     clippy::unwrap_used,
@@ -22,6 +23,7 @@
 )]
 
 mod background;
+pub mod cluster;
 mod encoding;
 pub mod inventory;
 pub mod lakefs;

@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod bed;
+mod cluster;
 mod copy;
 mod cross;
 mod export;

@@ -2,6 +2,8 @@
 //!
 //! The options of `docs/reference.md` are grouped as they are there: selection, rounds, markers, guards, run, global.
 
+#[cfg(feature = "cluster")]
+mod cluster;
 mod export;
 mod lake;
 mod look;
@@ -15,6 +17,8 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
+#[cfg(feature = "cluster")]
+pub(crate) use cluster::{ExecutorArgs, SchedulerArgs};
 pub(crate) use export::{ApplyArgs, ExportArgs, PlanArgs, SelectionArgs, SparkArgs, StatusArgs};
 pub(crate) use lake::{LakeArgs, LakeCommand, LakeCommitArgs, LakeInitArgs, LakeMergeArgs, LakeRefArgs, StrategyArg, WordsArgs};
 pub(crate) use look::{CatArgs, CompletionsArgs, DiffArgs, LogArgs, LsArgs, RefsArgs, RunRefArgs, RunsArgs, SqlArgs, WaitArgs};
@@ -86,6 +90,12 @@ pub(crate) enum Command {
     Sql(SqlArgs),
     /// Make and write a lake without a server
     Lake(LakeArgs),
+    /// Run a cluster's scheduler
+    #[cfg(feature = "cluster")]
+    Scheduler(SchedulerArgs),
+    /// Run an executor of a cluster
+    #[cfg(feature = "cluster")]
+    Executor(ExecutorArgs),
     /// Write a shell's completion script
     Completions(CompletionsArgs),
 }

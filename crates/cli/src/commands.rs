@@ -2,6 +2,8 @@
 
 mod apply;
 mod cat;
+#[cfg(feature = "cluster")]
+mod cluster;
 mod completions;
 mod control;
 mod detach;
@@ -66,6 +68,10 @@ pub(crate) async fn run(cli: Cli, screen: Screen) -> ExitStatus {
         Command::Export(args) => export::run(&context, &args).await,
         Command::Apply(args) => apply::run(&context, &args).await,
         Command::Verify(args) => verify::run(&context, &args).await,
+        #[cfg(feature = "cluster")]
+        Command::Scheduler(args) => cluster::scheduler(&context, &args).await,
+        #[cfg(feature = "cluster")]
+        Command::Executor(args) => cluster::executor(&context, &args).await,
         command => tokio::select! {
             outcome = look(&context, command) => outcome,
             error = stop::signalled() => Err(error.into()),
@@ -97,6 +103,8 @@ async fn look(context: &Context, command: Command) -> Outcome {
         Command::Sql(args) => sql::run(context, &args).await,
         Command::Lake(args) => lake::run(context, &args).await,
         Command::Completions(args) => completions::run(&args),
+        #[cfg(feature = "cluster")]
+        Command::Scheduler(_) | Command::Executor(_) => Err(Error::bug("a role was started as a look").into()),
         Command::Export(_) | Command::Apply(_) | Command::Verify(_) => Err(Error::bug("a run was started as a look").into()),
     }
 }

@@ -42,11 +42,13 @@ pub struct LeaseOptions {
     pub ttl: Duration,
     /// The longest that a request of the holder may go without an answer.
     pub longest: Duration,
+    /// Others work under it as well: that the holder's process is gone proves nothing.
+    pub shared: bool,
 }
 
 impl Default for LeaseOptions {
     fn default() -> Self {
-        Self { ttl: Duration::from_mins(1), longest: Duration::from_secs(30) }
+        Self { ttl: Duration::from_mins(1), longest: Duration::from_secs(30), shared: false }
     }
 }
 

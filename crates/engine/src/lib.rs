@@ -8,6 +8,8 @@
 
 pub mod base;
 pub mod clock;
+#[cfg(feature = "cluster")]
+mod cluster;
 mod control;
 pub mod destination;
 mod export;
@@ -32,4 +34,6 @@ pub use control::{cancel, history, status, wait};
 pub use export::{apply, export, plan};
 pub use planner::overview::{DirectoryCounts, PlanOverview, PlannedRow};
 pub use report::{RunReport, State};
+#[cfg(feature = "cluster")]
+pub use request::ClusterOptions;
 pub use request::{Adopt, ApplyRequest, ExportRequest, Guards, MarkerOptions, MaxDelete, RunOptions, Source};

@@ -122,6 +122,9 @@ pub struct RunOptions {
     pub take_drifted: bool,
     /// `--keep-receipts`: receipts and records of runs that stay.
     pub keep_receipts: u64,
+    /// `--cluster`: the steps run on a cluster.
+    #[cfg(feature = "cluster")]
+    pub cluster: Option<ClusterOptions>,
 }
 
 impl Default for RunOptions {
@@ -134,8 +137,20 @@ impl Default for RunOptions {
             timeout: None,
             take_drifted: false,
             keep_receipts: crate::receipt::fold::DEFAULT_KEEP,
+            #[cfg(feature = "cluster")]
+            cluster: None,
         }
     }
+}
+
+/// A cluster to run on.
+#[cfg(feature = "cluster")]
+#[derive(Debug, Clone)]
+pub struct ClusterOptions {
+    /// Its scheduler.
+    pub scheduler: worker::cluster::Address,
+    /// What the scheduler wants to hear.
+    pub token: worker::cluster::Token,
 }
 
 impl RunOptions {
@@ -143,7 +158,14 @@ impl RunOptions {
     #[must_use]
     pub fn lease(&self) -> LeaseOptions {
         let default = LeaseOptions::default();
-        LeaseOptions { ttl: self.lease_ttl.unwrap_or(default.ttl), longest: self.request_timeout.unwrap_or(default.longest) }
+        LeaseOptions {
+            ttl: self.lease_ttl.unwrap_or(default.ttl),
+            longest: self.request_timeout.unwrap_or(default.longest),
+            #[cfg(feature = "cluster")]
+            shared: self.cluster.is_some(),
+            #[cfg(not(feature = "cluster"))]
+            shared: false,
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use datafusion::arrow::array::{Array, AsArray, RecordBatch};
 use datafusion::arrow::datatypes::Int64Type;
-use datafusion::physical_plan::execute_stream;
+use datafusion::physical_plan::{SendableRecordBatchStream, execute_stream};
 use datafusion::prelude::SessionContext;
 use futures::StreamExt;
 use planner::plan::{Action, PlanFile, ROW_SCHEMA, Round, Step};
@@ -45,7 +45,16 @@ pub(crate) struct Execution<'a> {
     pub lease: &'a Arc<Lease>,
     /// Journal, earlier outcomes, fence.
     pub ledger: Ledger,
+    /// Where the steps run, when not here.
+    pub elsewhere: Elsewhere<'a>,
 }
+
+/// A cluster, where steps run there.
+#[cfg(feature = "cluster")]
+pub(crate) type Elsewhere<'a> = Option<crate::cluster::ClusterSession<'a>>;
+/// Nowhere: there are no clusters.
+#[cfg(not(feature = "cluster"))]
+pub(crate) type Elsewhere<'a> = std::marker::PhantomData<&'a ()>;
 
 /// How the rounds ended.
 #[derive(Debug, Default)]
@@ -130,12 +139,7 @@ impl Execution<'_> {
         executed: &mut Executed,
         (progress, told_to): (&dyn Progress, &mut impl AsyncFnMut(&Executed)),
     ) -> Result<()> {
-        let table = files.table(step.shards.iter().map(|s| s.file.as_str()), &ROW_SCHEMA)?;
-        let scan = context.read_table(table)?.create_physical_plan().await?;
-        let spec = CopySpec { ordered: step.ordered, ..self.spec.clone() };
-        let copy =
-            CopyExec::new(scan, spec, Arc::clone(self.registry), self.lease.stop().clone()).with_ledger(self.ledger.clone());
-        let mut outcomes = execute_stream(Arc::new(copy), context.task_ctx())?;
+        let mut outcomes = self.outcomes((context, files), (round, step), *now, progress).await?;
         let before = (now.done, now.failed);
         let mut told = Instant::now();
         let mut given_up = std::pin::pin!(given_up(self.lease.stop()));
@@ -184,6 +188,28 @@ impl Execution<'_> {
 }
 
 impl Execution<'_> {
+    /// The outcomes of a step's rows, as they come. Ordered rows run here, one executor or many: their order is what counts.
+    #[cfg_attr(not(feature = "cluster"), expect(unused_variables, reason = "a cluster tells of its progress itself"))]
+    async fn outcomes(
+        &self,
+        (context, files): (&SessionContext, &Files),
+        (round, step): (&Round, &Step),
+        now: RoundProgress,
+        progress: &dyn Progress,
+    ) -> Result<SendableRecordBatchStream> {
+        let table = files.table(step.shards.iter().map(|s| s.file.as_str()), &ROW_SCHEMA)?;
+        let scan = context.read_table(table)?.create_physical_plan().await?;
+        #[cfg(feature = "cluster")]
+        if let Some(cluster) = self.elsewhere.as_ref().filter(|_| !step.ordered) {
+            let rows = execute_stream(scan, context.task_ctx())?;
+            return Box::pin(cluster.step((round, step), rows, now, progress)).await;
+        }
+        let spec = CopySpec { ordered: step.ordered, ..self.spec.clone() };
+        let copy =
+            CopyExec::new(scan, spec, Arc::clone(self.registry), self.lease.stop().clone()).with_ledger(self.ledger.clone());
+        Ok(execute_stream(Arc::new(copy), context.task_ctx())?)
+    }
+
     /// What is in flight is not waited for any longer: it is in doubt for as long as a request may take.
     fn abandon(&self) {
         self.lease.fence().doubt(self.spec.longest_request(self.plan.largest()));

@@ -19,6 +19,8 @@ use worker::copy::{Concurrency, CopySpec, Ledger, OnDrift};
 use worker::journal::{Journal, Outcomes};
 
 use crate::base::{run_folder, stored_plan};
+#[cfg(feature = "cluster")]
+use crate::cluster::{ClusterSession, Job};
 use crate::destination::Destination;
 use crate::export::Clock;
 use crate::head::{Current, HeadFile, MarkerState};
@@ -30,7 +32,7 @@ use crate::receipt::{self, ChangesWriter, RECEIPT_FORMAT, Receipt, collect, fold
 use crate::report::{Failure, RunReport, State};
 use crate::request::{MarkerOptions, RunOptions};
 use crate::resume;
-use crate::rounds::{Executed, Execution};
+use crate::rounds::{Elsewhere, Executed, Execution};
 use crate::session::local_files;
 use crate::unfinished::{self, Unfinished};
 
@@ -105,6 +107,7 @@ impl Run<'_> {
             self.store_plan().await?;
         }
         self.record(report).await?;
+        let elsewhere = self.elsewhere(progress).await?;
         if self.lease.stop().is_cancelled() {
             report.state = State::Cancelled;
             return Ok(());
@@ -128,7 +131,7 @@ impl Run<'_> {
         work.begun = true;
         let known = self.take_up(&unfinished, resumes, progress).await?;
         marker::success_off(self.destination, &self.plan.commit, self.markers.keep_success).await?;
-        let worked = self.work(known, report, &mut work.executed, progress).await;
+        let worked = self.work((known, elsewhere), report, &mut work.executed, progress).await;
         tell(report, &work.executed);
         // Where nothing could be reached, that is the reason, whatever broke first.
         let reason = |error| work.executed.out_of_reach(self.destination.location()).unwrap_or(error);
@@ -179,7 +182,7 @@ impl Run<'_> {
 
     async fn work(
         &self,
-        known: Known,
+        (known, elsewhere): (Known, Elsewhere<'_>),
         report: &mut RunReport,
         executed: &mut Executed,
         progress: &dyn Progress,
@@ -195,8 +198,15 @@ impl Run<'_> {
         };
         // The stored copy is for whoever comes after; this process reads its own.
         let files = local_files(self.folder)?;
-        let execution =
-            Execution { plan: self.plan, files, spec: self.spec(), registry: self.registry, lease: self.lease, ledger };
+        let execution = Execution {
+            plan: self.plan,
+            files,
+            spec: self.spec(),
+            registry: self.registry,
+            lease: self.lease,
+            ledger,
+            elsewhere,
+        };
         let mut recorded = Instant::now();
         let mut said = report.clone();
         let told = async |executed: &Executed| {
@@ -210,6 +220,26 @@ impl Run<'_> {
         execution.run(&mut changes, executed, progress, told).await?;
         let (path, rows) = changes.finish()?;
         Ok(Changes { folder, path, rows })
+    }
+
+    #[cfg(not(feature = "cluster"))]
+    async fn elsewhere(&self, _: &dyn Progress) -> Result<Elsewhere<'_>> {
+        Ok(Elsewhere::default())
+    }
+
+    /// The cluster that does the work, where one was asked for.
+    #[cfg(feature = "cluster")]
+    async fn elsewhere(&self, progress: &dyn Progress) -> Result<Elsewhere<'_>> {
+        let Some(options) = &self.options.cluster else { return Ok(None) };
+        let job = Job {
+            registry: self.registry,
+            lease: self.lease,
+            plan: self.plan,
+            copy: self.spec(),
+            control: self.destination.status().clone(),
+            ttl: self.options.lease().ttl,
+        };
+        ClusterSession::connect(options, job, progress).await.map(Some)
     }
 
     fn spec(&self) -> CopySpec {

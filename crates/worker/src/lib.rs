@@ -8,6 +8,8 @@
 //! A [`Store`] is one location. The [`Registry`] opens it with the settings and credentials that belong to it, and
 //! [`CopyExec`] is the operator that does a plan's rows. A failed object is a row, never an error.
 
+#[cfg(feature = "cluster")]
+pub mod cluster;
 #[doc(hidden)]
 pub mod conformance;
 pub mod copy;

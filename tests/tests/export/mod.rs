@@ -30,6 +30,7 @@ use std::{
 };
 
 use millrace_tests::{
+    cluster::Cluster,
     lakes::Lake,
     run::{Millrace, Outcome, User},
     s3::{Log, S3Server},
@@ -63,7 +64,12 @@ pub(crate) struct Stage {
     from: Place,
     to: Place,
     folder: TempDir,
+    /// Exports run there, where there is one.
+    pub(crate) cluster: Option<Cluster>,
 }
+
+/// When it is set, every stage has a cluster.
+const EVERYTHING_ON_A_CLUSTER: &str = "MILLRACE_TEST_CLUSTER";
 
 impl Stage {
     /// That lake, with its objects in their buckets.
@@ -75,7 +81,16 @@ impl Stage {
     pub(crate) fn of(lake: Lake, from: Place, to: Place) -> Self {
         let server = S3Server::with_buckets(&[BUCKET]);
         lake.load(&server);
-        Self { server, lake, user: User::default(), from, to, folder: TempDir::with_prefix("millrace-out-").unwrap() }
+        let folder = TempDir::with_prefix("millrace-out-").unwrap();
+        let cluster = std::env::var_os(EVERYTHING_ON_A_CLUSTER).map(|_| Cluster::start(&server, 2));
+        Self { server, lake, user: User::default(), from, to, folder, cluster }
+    }
+
+    /// From a bucket to a bucket, on a cluster with so many executors.
+    pub(crate) fn clustered(lake: &str, executors: usize) -> Self {
+        let stage = Self::s3(lake);
+        let cluster = Some(Cluster::start(&stage.server, executors));
+        Self { cluster, ..stage }
     }
 
     /// From a bucket to a bucket.
@@ -125,7 +140,11 @@ impl Stage {
 
     /// A command that prints JSON.
     pub(crate) fn millrace(&self, verb: &str) -> Millrace<'_> {
-        Millrace::of(&self.user).s3(&self.server).args([verb, "--output", "json"])
+        let command = Millrace::of(&self.user).s3(&self.server).args([verb, "--output", "json"]);
+        match &self.cluster {
+            Some(cluster) if ["export", "apply"].contains(&verb) => command.args(["--cluster", &cluster.url()]),
+            _ => command,
+        }
     }
 
     /// Exports the commit with that label.

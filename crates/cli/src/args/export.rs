@@ -319,6 +319,16 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "N", default_value_t = engine::receipt::fold::DEFAULT_KEEP,
           value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) keep_receipts: u64,
+
+    /// Run on this cluster: its scheduler, `df://HOST[:PORT]`
+    #[cfg(feature = "cluster")]
+    #[arg(long, value_name = "URL", value_parser = values::scheduler)]
+    pub(crate) cluster: Option<worker::cluster::Address>,
+
+    /// A file with the cluster's token [env: `MILLRACE_CLUSTER_TOKEN` holds the token itself]
+    #[cfg(feature = "cluster")]
+    #[arg(long, value_name = "FILE", requires = "cluster")]
+    pub(crate) cluster_token_file: Option<std::path::PathBuf>,
 }
 
 /// `--on-drift`.
@@ -333,8 +343,8 @@ pub(crate) enum OnDrift {
 
 impl RunArgs {
     /// As the engine wants it.
-    pub(crate) fn options(&self) -> RunOptions {
-        RunOptions {
+    pub(crate) fn options(&self) -> planner::Result<RunOptions> {
+        Ok(RunOptions {
             concurrency: self.concurrency.and_then(|c| c.0),
             request_timeout: self.request_timeout,
             timeout: self.timeout,
@@ -342,7 +352,15 @@ impl RunArgs {
             no_resume: self.no_resume,
             take_drifted: self.on_drift == OnDrift::Take,
             keep_receipts: self.keep_receipts,
-        }
+            #[cfg(feature = "cluster")]
+            cluster: match &self.cluster {
+                Some(scheduler) => Some(engine::ClusterOptions {
+                    scheduler: scheduler.clone(),
+                    token: super::cluster::token(self.cluster_token_file.as_deref())?,
+                }),
+                None => None,
+            },
+        })
     }
 }
 

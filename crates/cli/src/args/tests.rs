@@ -63,6 +63,8 @@ fn every_verb_that_is_built_is_understood() {
         &["lake", "tag", "lake+file:///l", "v1", "--delete"],
         &["lake", "merge", "lake+file:///l?ref=dev", "main", "--strategy", "source-wins"],
         &["completions", "bash"],
+        &["scheduler", "--port", "21050", "--bind", "0.0.0.0", "--external-host", "s"],
+        &["executor", "--scheduler", "df://s:21050", "--tasks", "8", "--memory", "1GiB", "--work-dir", "/var/tmp"],
     ];
     for words in table {
         assert!(parse(words).is_ok(), "{words:?}: {}", parse(words).unwrap_err());
@@ -72,7 +74,7 @@ fn every_verb_that_is_built_is_understood() {
 #[test]
 fn verbs_that_are_not_built_are_not_known() {
     let help = Cli::command().render_long_help().to_string();
-    for verb in ["import", "watch", "scheduler", "executor"] {
+    for verb in ["import", "watch"] {
         assert!(parse(&[verb, "x"]).is_err(), "{verb}");
         assert!(!help.lines().any(|l| l.trim_start().starts_with(&format!("{verb} "))), "{verb} is in the help");
     }
@@ -146,12 +148,14 @@ fn a_flag_with_an_optional_value_does_not_eat_the_next_word() {
 
 #[test]
 fn the_run_is_read() {
-    let options =
-        export(&["--concurrency", "64", "--timeout", "1h", "--request-timeout", "45s", "--on-drift", "take"]).run.options();
+    let options = export(&["--concurrency", "64", "--timeout", "1h", "--request-timeout", "45s", "--on-drift", "take"])
+        .run
+        .options()
+        .unwrap();
     assert_eq!((options.concurrency, options.take_drifted), (Some(64), true));
     assert_eq!(options.timeout, Some(Duration::from_hours(1)));
     assert_eq!(options.request_timeout, Some(Duration::from_secs(45)));
-    let options = export(&["--concurrency=auto", "--on-drift=fail"]).run.options();
+    let options = export(&["--concurrency=auto", "--on-drift=fail"]).run.options().unwrap();
     assert_eq!((options.concurrency, options.take_drifted, options.timeout), (None, false, None));
 }
 

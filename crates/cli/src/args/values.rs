@@ -40,6 +40,18 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// `df://HOST[:PORT]`.
+#[cfg(feature = "cluster")]
+pub(crate) fn scheduler(text: &str) -> Result<worker::cluster::Address, String> {
+    worker::cluster::Address::parse(text).map_err(|e| format!("{e}; {}", e.help().unwrap_or_default()))
+}
+
+/// `512MiB`, `2GB`.
+#[cfg(feature = "cluster")]
+pub(crate) fn size(text: &str) -> Result<u64, String> {
+    text.parse::<bytesize::ByteSize>().map(|size| size.0).map_err(|_| format!("`{text}` is no size; write 512MiB or 2GB"))
+}
+
 /// `KEY=VALUE`.
 pub(crate) fn pair(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {

@@ -24,7 +24,7 @@ async fn apply(context: &Context, args: &ApplyArgs, progress: &Reporter) -> Resu
         plan: super::location(&args.plan, "a plan's folder")?,
         guards: args.guards.guards(),
         markers: args.markers.options(),
-        run: args.run.options(),
+        run: args.run.options()?,
     };
     let stop = stop::token(context.screen.clone())?;
     Ok(engine::apply(&registry, &request, progress, &stop).await)

@@ -31,7 +31,7 @@ pub(crate) async fn of_export(registry: &Arc<Registry>, args: &ExportArgs) -> Re
         unknown: BTreeSet::new(),
         guards: args.guards.guards(),
         markers: args.markers.options(),
-        run: args.run.options(),
+        run: args.run.options()?,
     })
 }
 

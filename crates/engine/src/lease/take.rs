@@ -100,7 +100,7 @@ impl Lease {
         let lease = LeaseFile {
             run: run.to_owned(),
             counter: 0,
-            holder: Holder::this(),
+            holder: if options.shared { Holder { boot: String::new(), ..Holder::this() } } else { Holder::this() },
             ttl_ms: millis(options.ttl),
             longest_ms: millis(options.longest),
             cancel: None,

@@ -107,6 +107,14 @@ impl CopyExec {
         Self { input, spec, registry, cancel, shared, properties: Arc::new(properties), metrics: ExecutionPlanMetricsSet::new() }
     }
 
+    /// The same operator over other rows, with a stop and a ledger of its own: permits and retries are shared.
+    #[must_use]
+    pub fn for_task(&self, input: Arc<dyn ExecutionPlan>, cancel: CancellationToken, ledger: Ledger) -> Self {
+        let (permits, retries) = (Arc::clone(&self.shared.permits), Arc::clone(&self.shared.retries));
+        let shared = Shared { permits, objects: self.shared.objects, retries, ledger };
+        Self::sharing(input, self.spec.clone(), Arc::clone(&self.registry), cancel, Arc::new(shared))
+    }
+
     /// What it was made with.
     #[must_use]
     pub fn spec(&self) -> &CopySpec {

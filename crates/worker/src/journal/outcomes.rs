@@ -1,7 +1,7 @@
 //! Reading journals: what was done of a plan, shard by shard.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -32,6 +32,10 @@ pub struct Upload {
 pub struct Outcomes {
     /// By shard; `None`: any shard.
     segments: HashMap<Option<i32>, Vec<PathBuf>>,
+    /// Names that were read.
+    read: HashSet<String>,
+    /// Segments of which only what is done counts.
+    past: HashSet<PathBuf>,
     /// The shard that was asked for last.
     last: std::sync::Mutex<Option<(i32, Arc<ShardOutcomes>)>>,
 }
@@ -46,15 +50,26 @@ impl Outcomes {
     /// # Errors
     /// `Unreachable` where they cannot be read, `Corrupt` for a file that is no segment.
     pub async fn fetch(store: &Arc<dyn Store>, folder: &Path) -> Result<Self> {
+        let mut outcomes = Self::default();
+        outcomes.refresh(store, folder).await?;
+        Ok(outcomes)
+    }
+
+    /// Fetches what was written since; the paths of the new segments.
+    ///
+    /// # Errors
+    /// As [`Outcomes::fetch`].
+    pub async fn refresh(&mut self, store: &Arc<dyn Store>, folder: &Path) -> Result<Vec<PathBuf>> {
         let at = store.location().clone();
         let failed = |e: StoreError, name: &str| e.into_error(&at, format!("{at}{name} cannot be read"));
-        let mut outcomes = Self::default();
+        let (outcomes, mut fresh) = (self, Vec::new());
         let listed: Vec<_> = match store.list("").try_collect().await {
             Ok(listed) => listed,
             Err(StoreError { kind: FailureKind::NotFound, .. }) => Vec::new(),
             Err(error) => return Err(failed(error, "")),
         };
-        let reads = futures::stream::iter(listed).map(|one| async move {
+        let unread: Vec<_> = listed.into_iter().filter(|one| !outcomes.read.contains(&one.key)).collect();
+        let reads = futures::stream::iter(unread).map(|one| async move {
             let found = store.get_small(&one.key).await;
             (one.key, found)
         });
@@ -70,6 +85,8 @@ impl Outcomes {
                 Error::unreachable(format!("{}: {e}", path.display()))
                     .with_help("the temporary folder (TMPDIR) needs room and permission")
             })?;
+            outcomes.read.insert(name);
+            fresh.push(path.clone());
             match shards {
                 None => outcomes.segments.entry(None).or_default().push(path),
                 Some(shards) => {
@@ -79,7 +96,23 @@ impl Outcomes {
                 }
             }
         }
-        Ok(outcomes)
+        *outcomes.last.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = None;
+        Ok(fresh)
+    }
+
+    /// What failed so far is to be tried again: it is not known any more.
+    pub fn forget_failures(&mut self) {
+        self.past = self.segments.values().flatten().cloned().collect();
+        *self.last.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = None;
+    }
+
+    /// Rows that a segment calls done, and their payload bytes.
+    ///
+    /// # Errors
+    /// `Corrupt` for a segment that cannot be understood.
+    pub fn done_in(segment: &Path) -> Result<(u64, u64)> {
+        let done = entries(segment)?.into_iter().filter(|entry| entry.state == State::Done);
+        Ok(done.fold((0, 0), |(rows, bytes), entry| (rows + 1, bytes + entry.bytes.unsigned_abs())))
     }
 
     /// Nothing is known.
@@ -99,7 +132,9 @@ impl Outcomes {
         }
         let mut found = ShardOutcomes::default();
         for path in [Some(shard), None].iter().filter_map(|key| self.segments.get(key)).flatten() {
-            entries(path)?.into_iter().filter(|entry| entry.shard == shard).for_each(|entry| found.add(entry));
+            let past = self.past.contains(path);
+            let counts = |entry: &Entry| entry.shard == shard && (!past || entry.state == State::Done);
+            entries(path)?.into_iter().filter(counts).for_each(|entry| found.add(entry));
         }
         let found = Arc::new(found);
         *last = Some((shard, Arc::clone(&found)));
@@ -152,6 +187,13 @@ impl ShardOutcomes {
         if !known {
             self.0.insert(entry.row, entry);
         }
+    }
+
+    /// Of `rows` rows, those that have no outcome that counts: nobody did them, or nobody could.
+    #[must_use]
+    pub fn undone(&self, rows: i32) -> u64 {
+        (0..rows).filter(|row| self.end(*row).is_err_and(|e| matches!(e.kind, FailureKind::Undone | FailureKind::Fenced))).count()
+            as u64
     }
 
     /// How a row that is done was done.

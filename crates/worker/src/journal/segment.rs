@@ -104,6 +104,8 @@ pub(super) fn name(entries: &[Entry], attempt: &str, number: u32) -> String {
 
 /// The shards that a segment of this name may have rows of: `None` for any. Not a segment: `Err`.
 pub(super) fn shards_of(name: &str) -> Result<Option<Vec<i32>>, ()> {
+    // Tasks of a cluster have folders of their own.
+    let name = name.rsplit('/').next().unwrap_or(name);
     let shards = name.strip_suffix(".parquet").and_then(|name| name.split('-').next()).ok_or(())?;
     if shards == "many" {
         return Ok(None);

@@ -1,0 +1,136 @@
+//! `scheduler` and `executor`: the roles of a cluster.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Args;
+use planner::{Error, Result};
+use worker::cluster::{Address, DEFAULT_PORT, ExecutorOptions, SchedulerOptions, Token};
+
+use super::values;
+
+/// The variable that holds the token.
+const TOKEN_VARIABLE: &str = "MILLRACE_CLUSTER_TOKEN";
+
+/// The cluster's token: from `file`, else from the environment, else none.
+pub(crate) fn token(file: Option<&Path>) -> Result<Token> {
+    let text = match file {
+        Some(file) => std::fs::read_to_string(file)
+            .map_err(|e| Error::usage(format!("the token in {} cannot be read: {e}", file.display())))?,
+        None => std::env::var(TOKEN_VARIABLE).unwrap_or_default(),
+    };
+    Token::parse(&text)
+}
+
+/// What both roles have.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct RoleArgs {
+    /// The address to listen at; nobody is asked for a password there, see docs/cluster.md
+    #[arg(long, value_name = "ADDRESS", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
+    pub(crate) bind: IpAddr,
+
+    /// The name or address that others reach it by [default: the one of --bind]
+    #[arg(long, value_name = "HOST")]
+    pub(crate) external_host: Option<String>,
+
+    /// A file with the cluster's token [env: `MILLRACE_CLUSTER_TOKEN` holds the token itself]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
+}
+
+impl RoleArgs {
+    /// Who listens everywhere is reached at no such address.
+    fn external_host(&self) -> Result<Option<String>> {
+        if self.external_host.is_none() && self.bind.is_unspecified() {
+            return Err(Error::usage(format!("--bind {} listens everywhere, which is no address to be reached by", self.bind))
+                .with_help("add --external-host with the name that others reach this machine by"));
+        }
+        Ok(self.external_host.clone())
+    }
+}
+
+/// `scheduler`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "It answers /healthz and /readyz on the same port. It needs no credentials.
+
+Example:
+  millrace scheduler --bind 0.0.0.0 --external-host scheduler.internal")]
+pub(crate) struct SchedulerArgs {
+    #[command(flatten)]
+    pub(crate) role: RoleArgs,
+
+    /// The port to listen at
+    #[arg(long, value_name = "PORT", default_value_t = DEFAULT_PORT)]
+    pub(crate) port: u16,
+
+    /// An executor that is silent for this long is lost, and its tasks run elsewhere
+    #[arg(long, value_name = "TIME", value_parser = values::duration, default_value = "30s")]
+    pub(crate) executor_timeout: Duration,
+}
+
+impl SchedulerArgs {
+    /// As the role wants it.
+    pub(crate) fn options(&self) -> Result<SchedulerOptions> {
+        Ok(SchedulerOptions {
+            bind: self.role.bind,
+            port: self.port,
+            external_host: self.role.external_host()?,
+            token: token(self.role.token_file.as_deref())?,
+            executor_timeout: self.executor_timeout,
+        })
+    }
+}
+
+/// `executor`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "Stores are opened with the executor's own environment and settings, as those of every other command.
+It answers /healthz and /readyz on the third of its ports. SIGTERM: what is under way is finished, others do the rest.
+
+Example:
+  millrace executor --scheduler df://scheduler.internal --bind 0.0.0.0 --external-host \"$(hostname -f)\"")]
+pub(crate) struct ExecutorArgs {
+    /// The scheduler: `df://HOST[:PORT]`
+    #[arg(long, value_name = "URL", value_parser = values::scheduler)]
+    pub(crate) scheduler: Address,
+
+    #[command(flatten)]
+    pub(crate) role: RoleArgs,
+
+    /// The first of three ports: results, tasks, health
+    #[arg(long, value_name = "PORT", default_value_t = DEFAULT_PORT + 1, value_parser = clap::value_parser!(u16).range(1..=65_533))]
+    pub(crate) port: u16,
+
+    /// Shards at once; how many objects are in flight does not depend on it
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(crate) tasks: u16,
+
+    /// Memory for the query engine; upload buffers are apart
+    #[arg(long, value_name = "SIZE", value_parser = values::size, default_value = "512MiB")]
+    pub(crate) memory: u64,
+
+    /// Where it keeps what tasks hand over; removed at the end [default: the system's temporary folder]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) work_dir: Option<PathBuf>,
+
+    /// How often it tells the scheduler that it is there
+    #[arg(long, value_name = "TIME", value_parser = values::duration, default_value = "5s")]
+    pub(crate) heartbeat: Duration,
+}
+
+impl ExecutorArgs {
+    /// As the role wants it.
+    pub(crate) fn options(&self) -> Result<ExecutorOptions> {
+        Ok(ExecutorOptions {
+            bind: self.role.bind,
+            port: self.port,
+            external_host: self.role.external_host()?,
+            work_dir: self.work_dir.clone(),
+            tasks: self.tasks.into(),
+            memory: self.memory,
+            token: token(self.role.token_file.as_deref())?,
+            heartbeat: self.heartbeat,
+            ..ExecutorOptions::new(self.scheduler.clone())
+        })
+    }
+}

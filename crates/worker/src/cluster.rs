@@ -1,0 +1,58 @@
+//! The cluster: the same plan on Ballista.
+//!
+//! ```text
+//!  driver ──CopyNode over ShardsTable──▶ scheduler ──one task a shard──▶ executor: TaskExec ─▶ CopyExec
+//!    ▲                                   no stores, no secrets           its own stores, credentials, watch over the lease
+//!    └───────────────────────── journal and marks at the destination ◀──────────┘
+//! ```
+//! # What Ballista gives, and what it does not
+//! It places tasks, notices lost executors and runs their tasks again, so a task runs *at least* once. Whatever a task does can
+//! therefore be done twice, also at the same time; results and the state of jobs live in memory only.
+//!
+//! # What a plan holds
+//! Locations, options and the version that made it. Credentials are each executor's own: from its environment and its own
+//! settings. A plan of another version is refused with both named.
+
+mod attempt;
+mod client;
+mod codec;
+mod engine;
+mod executor;
+mod health;
+mod marks;
+mod node;
+mod scheduler;
+mod shards;
+mod site;
+mod task;
+mod token;
+mod told;
+mod watch;
+
+pub use client::{Address, Cluster, JobState};
+pub use executor::{ExecutorOptions, run_executor};
+pub use marks::Attempts;
+pub use scheduler::{SchedulerOptions, run_scheduler};
+pub use shards::ShardsTable;
+pub use task::{CopyTask, LeaseSpec};
+pub use token::Token;
+
+use ballista_core::extension::SessionConfigExt;
+use datafusion::prelude::SessionConfig;
+
+/// The port of a scheduler; an executor's are the three after it. Below the range that systems hand out by themselves.
+pub const DEFAULT_PORT: u16 = 21_050;
+
+/// The largest message between the parts of a cluster, in bytes.
+const MESSAGE_BYTES: u32 = 64 << 20;
+
+/// What clients, the scheduler and executors set alike.
+fn session_config() -> SessionConfig {
+    SessionConfig::new_with_ballista()
+        .with_target_partitions(1)
+        .with_collect_statistics(false)
+        .with_ballista_grpc_client_max_message_size(MESSAGE_BYTES as usize)
+        .set_bool("datafusion.optimizer.repartition_file_scans", false)
+        .set_bool("ballista.planner.adaptive.enabled", true)
+        .set_usize("ballista.scheduler.max_partitions_per_task", 1)
+}

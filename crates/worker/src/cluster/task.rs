@@ -1,0 +1,115 @@
+//! What a task is told.
+
+use std::time::Duration;
+
+use planner::{Error, Location, Result};
+use serde::{Deserialize, Serialize};
+
+use crate::CopySpec;
+
+/// What every task of a job is told; no secret. Which rows, its scan says.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct CopyTask {
+    /// The version that made it: [`CopyTask::VERSION`].
+    pub millrace: String,
+    /// The run's id.
+    pub run: String,
+    /// How rows are done.
+    pub copy: CopySpec,
+    /// Under which lease.
+    pub lease: LeaseSpec,
+}
+
+/// The lease that tasks work under, and where they see whether it still holds.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct LeaseSpec {
+    /// The location that has `_millrace/`.
+    pub control: Location,
+    /// The lease's generation.
+    pub generation: u64,
+    /// How long it holds without being renewed, in milliseconds.
+    pub ttl_ms: u64,
+}
+
+impl LeaseSpec {
+    /// How long an executor may work on after its last look at HEAD: when a task was lost, so long must be waited for it.
+    #[must_use]
+    pub fn window(&self) -> Duration {
+        Duration::from_millis(self.ttl_ms / 2).min(Duration::from_secs(10))
+    }
+}
+
+impl CopyTask {
+    /// The version of this program.
+    pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+    /// Where tasks journal, each in a folder of its own below it.
+    #[must_use]
+    pub fn journal(&self) -> Location {
+        self.lease.control.join(&format!("_millrace/runs/{}/journal/", self.run))
+    }
+
+    /// Where tasks leave word that they began and ended.
+    #[must_use]
+    pub fn attempts(&self) -> Location {
+        self.lease.control.join(&format!("_millrace/runs/{}/attempts/", self.run))
+    }
+
+    /// Reads what another process wrote.
+    ///
+    /// # Errors
+    /// `Usage` where that was another version, with both named; `who` is this process.
+    pub(super) fn decode(bytes: &[u8], who: &str) -> Result<Self> {
+        #[derive(Deserialize)]
+        struct Head {
+            millrace: String,
+        }
+        let unreadable = |e: serde_json::Error| Error::usage(format!("the {who} cannot read a task: {e}"));
+        let head: Head = serde_json::from_slice(bytes).map_err(unreadable)?;
+        if head.millrace == Self::VERSION {
+            return serde_json::from_slice(bytes).map_err(unreadable);
+        }
+        Err(Error::usage(format!(
+            "the command is millrace {}, and the {who} is millrace {}: all parts of a cluster must be of one version",
+            head.millrace,
+            Self::VERSION
+        ))
+        .with_help(format!(
+            "run the command with millrace {}, or bring the cluster to {}",
+            Self::VERSION,
+            head.millrace
+        )))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use planner::ErrorKind;
+
+    use super::*;
+
+    fn task(version: &str) -> CopyTask {
+        let control = Location::parse("s3://out/x/").unwrap();
+        let copy = CopySpec::new(control.clone());
+        let lease = LeaseSpec { control, generation: 3, ttl_ms: 60_000 };
+        CopyTask { millrace: version.to_owned(), run: "R".to_owned(), copy, lease }
+    }
+
+    #[test]
+    fn another_version_is_refused_with_both_named() {
+        let sent = |version: &str| serde_json::to_vec(&task(version)).unwrap();
+        assert_eq!(CopyTask::decode(&sent(CopyTask::VERSION), "executor").unwrap(), task(CopyTask::VERSION));
+        let error = CopyTask::decode(&sent("9.8.7"), "executor").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Usage);
+        assert!(error.message().contains("9.8.7") && error.message().contains(CopyTask::VERSION), "{error}");
+        // Another version may say other things: they are not looked at.
+        let error = CopyTask::decode(br#"{"millrace":"9.8.7","new":1}"#, "executor").unwrap_err();
+        assert!(error.message().contains("9.8.7"), "{error}");
+    }
+
+    #[test]
+    fn a_runs_folders_lie_at_the_destination() {
+        assert_eq!(task("1").journal().to_string(), "s3://out/x/_millrace/runs/R/journal/");
+        assert_eq!(task("1").lease.window(), Duration::from_secs(10));
+    }
+}

@@ -1,0 +1,5 @@
+//! Exports on a cluster of real processes: what is there afterwards is what a local export leaves, whoever is killed meanwhile.
+
+mod doors;
+mod ends;
+mod same;
