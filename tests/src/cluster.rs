@@ -2,7 +2,7 @@
 
 use std::{
     io::{Read, Write},
-    net::{TcpListener, TcpStream},
+    net::{SocketAddr, TcpListener, TcpStream},
     sync::atomic::{AtomicU16, Ordering},
     time::{Duration, Instant},
 };
@@ -10,6 +10,7 @@ use std::{
 use crate::{
     run::{Millrace, Running},
     s3::S3Server,
+    wire::Wire,
 };
 
 /// How long a process may take until it is ready.
@@ -52,6 +53,18 @@ pub struct Role {
     pub process: Running<'static>,
     /// Its first port.
     pub port: u16,
+}
+
+/// The address of this machine at which an executor with [`Wires`] is reached.
+const WIRED: &str = "127.0.0.2";
+
+/// The wires of an executor.
+#[derive(Debug)]
+pub struct Wires {
+    /// To the store.
+    pub store: Wire,
+    /// To and from the scheduler.
+    pub scheduler: Vec<Wire>,
 }
 
 /// How a cluster is made.
@@ -118,10 +131,36 @@ impl Cluster {
 
     /// Starts one more executor.
     pub fn add_executor(&mut self) {
-        let port = free_ports(3);
-        let command = self.command("executor").envs(self.env.clone()).envs(self.options.env.clone());
-        let command = command.args(["--scheduler", &self.url(), "--port", &port.to_string(), "--heartbeat", "1s"]);
+        let (port, url) = (free_ports(3), self.url());
+        let command = self.executor(port, &url, &self.env);
         self.executors.push(Role { process: command.spawn(), port });
+    }
+
+    /// Starts one more executor that is reached, and reaches others, over wires only, and waits until it is ready.
+    pub fn add_wired_executor(&mut self) -> Wires {
+        let port = free_ports(3);
+        let here = |port: u16| SocketAddr::from(([127, 0, 0, 1], port));
+        let anywhere = |to: SocketAddr| Wire::lay(("127.0.0.1", 0), to);
+        let scheduler = anywhere(here(self.port));
+        let mut env = self.env.clone();
+        let mut store = None;
+        for (_, url) in env.iter_mut().filter(|(name, _)| name == "AWS_ENDPOINT_URL") {
+            let wire = anywhere(url.strip_prefix("http://").unwrap().parse().unwrap());
+            *url = format!("http://{}", wire.address());
+            store = Some(wire);
+        }
+        // The scheduler is told another address of this machine, where the wires are.
+        let inwards = [port, port + 1].map(|port| Wire::lay((WIRED, port), here(port)));
+        let url = format!("df://{}", scheduler.address());
+        let command = self.executor(port, &url, &env).args(["--external-host", WIRED]);
+        self.executors.push(Role { process: command.spawn(), port });
+        wait_for(port + 2);
+        Wires { store: store.unwrap(), scheduler: inwards.into_iter().chain([scheduler]).collect() }
+    }
+
+    fn executor(&self, port: u16, scheduler: &str, env: &[(String, String)]) -> Millrace<'static> {
+        let command = self.command("executor").envs(env.to_vec()).envs(self.options.env.clone());
+        command.args(["--scheduler", scheduler, "--port", &port.to_string(), "--heartbeat", "1s"])
     }
 
     /// Its address, as `--cluster` wants it.

@@ -12,7 +12,7 @@
 //! * [`s3`]: an S3 server over a map, with an operation log, watches and scripted faults.
 //! * [`lakefs`]: a lakeFS server that answers from a lake's recorded exchanges.
 //! * [`lakes`]: the recorded lakes below `data/lakes`, and [`inventory`] beside them.
-//! * [`cluster`]: a scheduler and executors, as processes.
+//! * [`cluster`]: a scheduler and executors, as processes; [`wire`]s between them that can be cut.
 //! * [`run`]: runs the binary in a clean environment; [`tree`] reads what it wrote.
 #![allow(
     clippy::unwrap_used,
@@ -31,6 +31,7 @@ pub mod lakes;
 pub mod run;
 pub mod s3;
 pub mod tree;
+pub mod wire;
 
 use std::path::{Path, PathBuf};
 

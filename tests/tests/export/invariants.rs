@@ -15,7 +15,7 @@ use millrace_tests::{
 use super::{BUCKET, PREFIX, Place, Stage, is_marker, is_status_marker, success};
 
 /// Keys and what a reader sees of their objects.
-pub(super) type Seen = BTreeMap<String, String>;
+pub(crate) type Seen = BTreeMap<String, String>;
 
 fn print(etag: &str, content_type: Option<&String>, metadata: &BTreeMap<String, String>) -> String {
     format!("{etag} {content_type:?} {metadata:?}")
@@ -61,11 +61,11 @@ fn judge(now: &Seen, ends: &[(String, Seen)]) -> Result<(), String> {
 
 /// Judges the destination after every write.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Watch(Arc<Mutex<Vec<(String, Seen)>>>);
+pub(crate) struct Watch(Arc<Mutex<Vec<(String, Seen)>>>);
 
 impl Watch {
     /// Of a destination in a bucket. Nothing is judged before [`Watch::between`] has said by what.
-    pub(super) fn start(stage: &Stage) -> Self {
+    pub(crate) fn start(stage: &Stage) -> Self {
         let watch = Self::default();
         let ends = Arc::clone(&watch.0);
         stage.server.watch(move |op: &Op, buckets: &Buckets| {
@@ -79,13 +79,13 @@ impl Watch {
     }
 
     /// From now on the destination is between these states, each with the name of its SUCCESS marker.
-    pub(super) fn between(&self, ends: Vec<(String, Seen)>) {
+    pub(crate) fn between(&self, ends: Vec<(String, Seen)>) {
         *self.0.lock().unwrap() = ends;
     }
 }
 
 /// What an export of a commit, without a selection, looks like.
-pub(super) fn looks(stage: &Stage, label: &str) -> (String, Seen) {
+pub(crate) fn looks(stage: &Stage, label: &str) -> (String, Seen) {
     let objects = stage.lake.objects(label).into_iter();
     let seen = objects.map(|object| (object.path, print(&object.checksum, object.content_type.as_ref(), &object.metadata)));
     (success(&stage.lake.commit(label).id), seen.collect())

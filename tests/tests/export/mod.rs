@@ -9,7 +9,7 @@ mod done;
 mod empty;
 mod failures;
 mod full;
-mod invariants;
+pub(crate) mod invariants;
 mod keys;
 mod made_up;
 mod options;
