@@ -122,8 +122,12 @@ impl Error {
 }
 
 impl Error {
-    /// A Parquet file of ours that cannot be read.
+    /// A Parquet file of ours that cannot be read. Of a store that does not answer the engine keeps the text only.
     fn damaged(what: &str) -> Self {
+        if what.contains("Object Store error: Generic ") {
+            return Self::unreachable(format!("a file of a plan or of a receipt cannot be read: {what}"))
+                .with_help("check the store's endpoint, region and credentials; the same command may succeed later");
+        }
         Self::corrupt(format!("a file of a plan or of a receipt is damaged: {what}"))
             .with_help("restore it; or move `_millrace/` at the destination aside and export with --full")
     }

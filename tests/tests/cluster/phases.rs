@@ -148,6 +148,9 @@ fn go_on(who: Who, stage: &Stage, cluster: &mut Cluster, running: Running<'_>, c
             let report = expect(running.wait(), 4).json();
             assert!(report["error"]["help"].as_str().unwrap().contains("same command"), "{case}: {report}");
             cluster.start_scheduler();
+            // An executor ends when its scheduler does not answer; what watches over it starts it again.
+            cluster.executors.clear();
+            cluster.add_executor();
         }
         Who::Command => drop(expect(running.wait(), -1)),
     }

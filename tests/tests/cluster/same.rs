@@ -10,7 +10,7 @@ use crate::export::Stage;
 fn told(report: &Value) -> Value {
     let mut report = report.clone();
     let fields = report.as_object_mut().unwrap();
-    for field in ["run", "update_time", "elapsed_ms", "plan_ms", "requests", "receipt", "source"] {
+    for field in ["run", "by", "update_time", "elapsed_ms", "plan_ms", "requests", "receipt", "source"] {
         fields.remove(field);
     }
     report

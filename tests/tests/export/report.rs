@@ -9,6 +9,7 @@ use super::{BUCKET, PREFIX, Place, Stage};
 const FIELDS: [&str; 24] = [
     "run",
     "state",
+    "by",
     "update_time",
     "source",
     "destination",
@@ -80,7 +81,7 @@ fn a_run_has_the_fields_of_the_contract_in_their_order() {
     let stage = Stage::s3("orders");
     let outcome = stage.export("load", &[]).expect_code(0);
     assert_eq!(outcome.stdout.lines().count(), 1, "one object on one line");
-    assert_eq!(fields(&outcome.stdout), FIELDS[..22]);
+    assert_eq!(fields(&outcome.stdout), FIELDS[..23]);
     let report = outcome.json();
     let load = &stage.lake.commit("load").id;
     let expected = serde_json::json!({
@@ -112,7 +113,7 @@ fn totals_add_up_whatever_happened() {
     let css = stage.server.get(&bucket, &key).unwrap();
     stage.server.delete(&bucket, &key);
     let failed = stage.export("merged", &[]).expect_code(1);
-    assert_eq!(fields(&failed.stdout), FIELDS[..22]);
+    assert_eq!(fields(&failed.stdout), FIELDS[..23]);
     assert_eq!(failed.json()["receipt"], Value::Null);
     assert_adds_up(&failed.json());
     stage.server.put_object(&bucket, &key, (*css).clone());
@@ -127,8 +128,8 @@ fn a_plan_has_the_same_counts_under_the_same_names() {
     stage.exported("load", &[]);
     let planned = stage.millrace("plan").args([stage.source("day4"), stage.destination()]).run().expect_code(0);
     let fields = fields(&planned.stdout);
-    let mut expected = FIELDS[..22].to_vec();
-    expected.insert(20, "plan");
+    let mut expected = FIELDS[..23].to_vec();
+    expected.insert(21, "plan");
     assert_eq!(fields, expected);
     let planned = planned.json();
     assert_adds_up(&planned);

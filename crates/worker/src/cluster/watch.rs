@@ -100,9 +100,19 @@ impl Watch {
     pub(super) async fn holds(&self, task: &CopyTask) -> Result<()> {
         let mut phase = self.phase.clone();
         let patience = Duration::from_millis(task.lease.ttl_ms).max(Duration::from_secs(10));
-        let seen = tokio::time::timeout(patience, phase.wait_for(|phase| *phase != Phase::Looking)).await;
+        let seen = tokio::time::timeout(patience, async {
+            loop {
+                let now = *phase.wait_for(|phase| *phase != Phase::Looking).await.ok()?;
+                // What was seen long ago holds no more.
+                if now == Phase::Over || self.fence.check().is_ok() {
+                    return Some(now);
+                }
+                tokio::time::sleep(LOOKS.0).await;
+            }
+        });
+        let seen = seen.await;
         match seen {
-            Ok(Ok(phase)) if *phase == Phase::Holds => Ok(()),
+            Ok(Some(Phase::Holds)) => Ok(()),
             Ok(_) => Err(Error::guard(format!("the run {} is over, or another holds the destination", task.run))),
             Err(_) => Err(Error::unreachable(format!(
                 "the executor does not see the run {} hold {}{HEAD}",
