@@ -162,10 +162,15 @@ fn all(cases: Vec<(Who, Moment, Fate)>) {
     let undisturbed = Undisturbed::run();
     for some in cases.chunks(4) {
         thread::scope(|scope| {
-            let cases: Vec<_> = some.iter().map(|&(who, moment, fate)| scope.spawn({
-                let undisturbed = &undisturbed;
-                move || killed(undisturbed, who, moment, fate)
-            })).collect();
+            let cases: Vec<_> = some
+                .iter()
+                .map(|&(who, moment, fate)| {
+                    scope.spawn({
+                        let undisturbed = &undisturbed;
+                        move || killed(undisturbed, who, moment, fate)
+                    })
+                })
+                .collect();
             for case in cases {
                 if let Err(panic) = case.join() {
                     std::panic::resume_unwind(panic);
