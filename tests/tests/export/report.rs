@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::{BUCKET, PREFIX, Place, Stage};
 
 /// The fields of a run in their order.
-const FIELDS: [&str; 24] = [
+const FIELDS: [&str; 25] = [
     "run",
     "state",
     "by",
