@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use millrace_tests::cluster::Wires;
+use millrace_tests::{cluster::Wires, wire::Wire};
 
 use crate::export::{
     BUCKET, Stage,
@@ -31,7 +31,7 @@ fn cut_off(cut: impl Fn(&Wires)) {
     stage.assert_success("load");
     let (stamps, last) = (stage.stamps(), stage.server.log().0.last().unwrap().seq);
     wires.store.mend();
-    wires.scheduler.iter().for_each(|wire| wire.mend());
+    wires.scheduler.iter().for_each(Wire::mend);
     std::thread::sleep(Duration::from_secs(3));
     let late = stage.server.log().filter(|op| op.seq > last && op.applied && op.is_write());
     assert!(late.is_empty(), "{late}");
@@ -44,13 +44,13 @@ fn cut_off(cut: impl Fn(&Wires)) {
 fn an_executor_that_is_cut_off_from_everybody_is_made_up_for() {
     cut_off(|wires| {
         wires.store.cut();
-        wires.scheduler.iter().for_each(|wire| wire.cut());
+        wires.scheduler.iter().for_each(Wire::cut);
     });
 }
 
 #[test]
 fn an_executor_that_the_scheduler_lost_may_go_on_beside_the_one_that_follows() {
-    cut_off(|wires| wires.scheduler.iter().for_each(|wire| wire.cut()));
+    cut_off(|wires| wires.scheduler.iter().for_each(Wire::cut));
 }
 
 #[test]

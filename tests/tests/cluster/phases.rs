@@ -158,7 +158,7 @@ fn go_on(who: Who, stage: &Stage, cluster: &mut Cluster, running: Running<'_>, c
 }
 
 /// Runs cases some at a time: they wait more than they work.
-fn all(cases: Vec<(Who, Moment, Fate)>) {
+fn all(cases: &[(Who, Moment, Fate)]) {
     let undisturbed = Undisturbed::run();
     for some in cases.chunks(4) {
         thread::scope(|scope| {
@@ -197,10 +197,10 @@ fn cases(who: Who, always: &[&str]) -> Vec<(Who, Moment, Fate)> {
 
 #[test]
 fn an_executor_killed_in_any_phase_is_made_up_for() {
-    all(cases(Who::Executor, &["a task begins", "retract", "copy", "journal", "delete", "publish", "a task ends"]));
+    all(&cases(Who::Executor, &["a task begins", "retract", "copy", "journal", "delete", "publish", "a task ends"]));
 }
 
 #[test]
 fn a_scheduler_or_a_command_killed_in_any_phase_is_followed_by_another() {
-    all([cases(Who::Scheduler, &["retract", "publish"]), cases(Who::Command, &["copy", "delete"])].concat());
+    all(&[cases(Who::Scheduler, &["retract", "publish"]), cases(Who::Command, &["copy", "delete"])].concat());
 }
