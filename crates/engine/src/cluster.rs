@@ -24,7 +24,7 @@ use planner::{Error, ErrorKind, Location, Result};
 use tempfile::TempDir;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
-use worker::cluster::{Attempts, Cluster, CopyTask, JobState, LeaseSpec, ShardsTable};
+use worker::cluster::{Attempts, Cluster, CopyTask, JobState, LeaseSpec, ShardRows, ShardsTable};
 use worker::journal::{Outcomes, replay};
 use worker::{CopySpec, FailureKind, OUTCOME_SCHEMA, Registry, RequestClass, Store};
 
@@ -219,7 +219,7 @@ impl<'a> ClusterSession<'a> {
     /// Runs one job to its end.
     async fn job(&self, step: &Step, shards: &[&Shard], known: &mut Known, told: &(dyn Fn((u64, u64)) + Sync)) -> Result<Ended> {
         let files = shards.iter().map(|shard| (shard.file.clone(), shard.file_bytes)).collect();
-        let table = ShardsTable { folder: self.folder.clone(), files };
+        let table = ShardsTable { rows: ShardRows::Plan, folder: self.folder.clone(), files };
         let name = format!("{} {}", self.task.run, step.action.as_str());
         let job = self.cluster.submit(&name, &self.task, &table).await?;
         let mut wait = ASKED.0;

@@ -10,11 +10,14 @@
 //!
 //! What was claimed by hand (`--from`) no receipt lists: it is compared only with the commit.
 
+#[cfg(feature = "cluster")]
+mod cluster;
 mod deep;
 mod expected;
 mod group;
 mod judge;
 mod listing;
+mod reader;
 mod repair;
 pub mod report;
 
@@ -22,11 +25,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
-use futures::StreamExt;
-use futures::stream::FuturesUnordered;
 use planner::round::PublishOrder;
 use planner::{Error, Location, Result};
-use worker::{Registry, RequestClass};
+use tokio_util::sync::CancellationToken;
+use worker::Registry;
 
 use crate::destination::Destination;
 use crate::head::{Current, Head};
@@ -34,7 +36,9 @@ use crate::marker;
 use crate::receipt::{self, Receipt};
 use crate::report::RequestCounts;
 use crate::request::Source;
+use group::Groups;
 use judge::{Verdict, judge};
+use reader::Reader;
 use report::{Difference, Kind, VerifyReport, VerifyState};
 
 pub use repair::repair;
@@ -60,6 +64,17 @@ pub struct VerifyRequest {
     pub concurrency: Option<usize>,
     /// The keys of all differences are kept, to be mended.
     pub keep_keys: bool,
+    /// A cluster reads the bytes.
+    #[cfg(feature = "cluster")]
+    pub cluster: Option<crate::request::ClusterOptions>,
+    /// Cancelled, a cluster reads no more, and what it was given is removed.
+    pub stop: CancellationToken,
+}
+
+impl VerifyRequest {
+    fn at_once(&self) -> usize {
+        self.concurrency.unwrap_or(READ_AT_ONCE).max(1)
+    }
 }
 
 /// What a destination says of itself.
@@ -124,11 +139,23 @@ async fn verify_into(registry: &Arc<Registry>, request: &VerifyRequest, report: 
     describe(&destination, &subject, request, report).await?;
     let expected = expected::Expected::prepare(&subject, request).await?;
     let mut groups = expected.groups(&destination).await?;
-    let store = registry.open(destination.location(), RequestClass::Data)?;
-    let at_once = request.concurrency.unwrap_or(READ_AT_ONCE).max(1);
-    let mut reading = FuturesUnordered::new();
+    let mut reader = if request.deep { Some(Reader::of(registry, &destination, request).await?) } else { None };
+    let compared = compare(&mut groups, (&own, request), &mut reader, report).await;
+    if let Some(reader) = &reader {
+        reader.clean().await;
+    }
+    compared
+}
+
+/// Judges all groups, and has those read that a listing found right.
+async fn compare(
+    groups: &mut Groups,
+    (own, request): (&str, &VerifyRequest),
+    reader: &mut Option<Reader>,
+    report: &mut VerifyReport,
+) -> Result<()> {
     while let Some(group) = groups.next().await? {
-        match judge(&group, &own, request.against.is_some()) {
+        match judge(&group, own, request.against.is_some()) {
             Verdict::Nothing => {}
             Verdict::Own => report.own += 1,
             Verdict::Foreign => report.foreign += 1,
@@ -136,22 +163,18 @@ async fn verify_into(registry: &Arc<Registry>, request: &VerifyRequest, report: 
                 report.objects += u64::from(difference.kind.is_expected());
                 take(report, difference, request.keep_keys)?;
             }
-            Verdict::Same if request.deep => {
+            Verdict::Same => {
                 report.objects += 1;
-                if reading.len() >= at_once
-                    && let Some(read) = reading.next().await
-                {
-                    tell(report, read, request.keep_keys)?;
+                if let Some(reader) = reader {
+                    reader.push(deep::sought(group), report).await?;
                 }
-                reading.push(deep::read(Arc::clone(&store), group));
             }
-            Verdict::Same => report.objects += 1,
         }
     }
-    while let Some(read) = reading.next().await {
-        tell(report, read, request.keep_keys)?;
+    match reader {
+        Some(reader) => reader.finish(report).await,
+        None => Ok(()),
     }
-    Ok(())
 }
 
 /// What a person must know before any difference is read.
@@ -213,18 +236,6 @@ fn take(report: &mut VerifyReport, difference: Difference, keep_keys: bool) -> R
         report.keys.insert(difference.key.clone());
     }
     report.count(difference);
-    Ok(())
-}
-
-fn tell(report: &mut VerifyReport, (key, read): (String, deep::Read), keep_keys: bool) -> Result<()> {
-    match read {
-        deep::Read::Proved(bytes) => report.bytes += bytes,
-        deep::Read::Unproved(bytes) => {
-            report.bytes += bytes;
-            report.unproved += 1;
-        }
-        deep::Read::Different { kind, expected, found } => take(report, Difference { key, kind, expected, found }, keep_keys)?,
-    }
     Ok(())
 }
 

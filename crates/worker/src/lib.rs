@@ -17,6 +17,7 @@ pub mod fence;
 pub mod journal;
 pub mod limit;
 pub mod outcome;
+pub mod prove;
 pub mod retry;
 pub mod store;
 

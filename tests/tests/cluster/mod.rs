@@ -4,4 +4,5 @@ mod cuts;
 mod doors;
 mod ends;
 mod phases;
+mod reads;
 mod same;

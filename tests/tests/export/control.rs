@@ -45,7 +45,9 @@ fn outline(stage: &Stage) -> Vec<String> {
             _ if effect.is_marker() => "marker".to_owned(),
             ["_millrace", "receipts", _, file] => format!("receipt/{file}"),
             ["_millrace", "runs", _, "plan", ..] => "plan".to_owned(),
-            ["_millrace", "runs", _, "journal", ..] => continue,
+            ["_millrace", "runs", _, "journal" | "attempts", ..] => continue,
+            // There a run takes long enough for renewals.
+            ["_millrace", "HEAD.json"] if stage.cluster.is_some() => continue,
             ["_millrace", "runs", _, file] => (*file).to_owned(),
             _ => key.strip_prefix("_millrace/").unwrap_or(key).to_owned(),
         };
@@ -55,6 +57,11 @@ fn outline(stage: &Stage) -> Vec<String> {
         }
     }
     outline
+}
+
+/// The lines of an outline; on a cluster it is without those of HEAD.
+fn lines(stage: &Stage, lines: &[&str]) -> Vec<String> {
+    lines.iter().filter(|line| stage.cluster.is_none() || !line.ends_with("HEAD.json")).map(|&line| line.to_owned()).collect()
 }
 
 #[test]
@@ -84,7 +91,7 @@ fn head_names_the_run_first_and_success_is_the_last_but_head() {
         "+run.json",
         "+HEAD.json",
     ];
-    assert_eq!(outline(&stage), expected);
+    assert_eq!(outline(&stage), lines(&stage, &expected));
     let heads = heads.lock().unwrap().clone();
     let run = &report["run"];
     let said: Vec<_> = heads.iter().map(|(head, _)| (&head["unfinished"], &head["current"]["commit"], &head["marker"])).collect();
@@ -103,10 +110,9 @@ fn a_failed_run_leaves_one_failure_marker_and_its_name_in_head() {
     let heads = watch_heads(&stage);
     let report = stage.export("load", &[]).expect_code(1).json();
     let name = failure(&stage.lake.commit("load").id);
-    assert_eq!(
-        outline(&stage),
-        ["+HEAD.json", "+plan", "+run.json", "+HEAD.json", "-marker", "+data", &format!("+{name}"), "+run.json", "+HEAD.json"]
-    );
+    let failed = format!("+{name}");
+    let expected = ["+HEAD.json", "+plan", "+run.json", "+HEAD.json", "-marker", "+data", &failed, "+run.json", "+HEAD.json"];
+    assert_eq!(outline(&stage), lines(&stage, &expected));
     assert_eq!(stage.status_markers().into_keys().collect::<Vec<_>>(), [name]);
     let heads = heads.lock().unwrap().clone();
     assert_eq!(heads.len(), 1);

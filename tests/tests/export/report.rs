@@ -167,7 +167,9 @@ fn the_requests_are_those_that_the_server_saw() {
             if to == Place::Bucket {
                 let names_data = |key: &str| key.strip_prefix(PREFIX).is_some_and(|key| !is_reserved(key));
                 let data = log.filter(|op| op.is_write() && (names_data(&op.key) || op.keys.iter().any(|key| names_data(key))));
-                assert_eq!(report["requests"]["data"], data.len(), "{label}:\n{data}");
+                // On a cluster a report counts the command's own requests.
+                let is_local = stage.cluster.is_none();
+                assert_eq!(report["requests"]["data"], if is_local { data.len() } else { 0 }, "{label}:\n{data}");
                 let copies =
                     report["rounds"].as_array().unwrap().iter().map(|round| round["copied"].as_u64().unwrap()).sum::<u64>();
                 assert_eq!(data.of("CopyObject").len() as u64, copies, "{label}: one a copied object");
@@ -176,11 +178,11 @@ fn the_requests_are_those_that_the_server_saw() {
                 // What names the commit is asked before the run begins, with a look at HEAD.
                 let resolved = log.iter().position(|op| op.bucket == BUCKET).unwrap() as u64;
                 let told = report["requests"]["data"].as_u64().unwrap() + report["requests"]["control"].as_u64().unwrap();
-                assert_eq!(told, log.len() as u64 - resolved, "{label}:\n{log}");
+                assert!(!is_local || told == log.len() as u64 - resolved, "{label}: {told}\n{log}");
             }
             let control = report["requests"]["control"].as_u64().unwrap();
             let seconds = report["elapsed_ms"].as_u64().unwrap() / 1000;
-            assert!(control <= 30 + 2 * 6 + 2 * seconds, "{label}: {control} requests for control\n{log}");
+            assert!(stage.cluster.is_some() || control <= 30 + 2 * 6 + 2 * seconds, "{label}: {control} requests for control\n{log}");
             let looked = log.filter(|op| !op.is_write() && op.bucket == BUCKET && !op.key.contains("_millrace/"));
             assert!(looked.len() <= 4, "{label}:\n{looked}");
         }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
+use engine::ClusterOptions;
 use planner::{Error, Result};
 use worker::cluster::{Address, DEFAULT_PORT, ExecutorOptions, SchedulerOptions, Token};
 
@@ -21,6 +22,26 @@ pub(crate) fn token(file: Option<&Path>) -> Result<Token> {
         None => std::env::var(TOKEN_VARIABLE).unwrap_or_default(),
     };
     Token::parse(&text)
+}
+
+/// A cluster to run on.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct OnClusterArgs {
+    /// Run on this cluster: its scheduler, `df://HOST[:PORT]`
+    #[arg(long, value_name = "URL", value_parser = values::scheduler)]
+    pub(crate) cluster: Option<Address>,
+
+    /// A file with the cluster's token [env: `MILLRACE_CLUSTER_TOKEN` holds the token itself]
+    #[arg(long, value_name = "FILE", requires = "cluster")]
+    pub(crate) cluster_token_file: Option<PathBuf>,
+}
+
+impl OnClusterArgs {
+    /// As the engine wants it.
+    pub(crate) fn options(&self) -> Result<Option<ClusterOptions>> {
+        let Some(scheduler) = self.cluster.clone() else { return Ok(None) };
+        Ok(Some(ClusterOptions { scheduler, token: token(self.cluster_token_file.as_deref())? }))
+    }
 }
 
 /// What both roles have.

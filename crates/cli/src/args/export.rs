@@ -59,6 +59,9 @@ pub(crate) struct PlanArgs {
     /// What the plan is for
     #[arg(value_name = "DEST")]
     pub(crate) destination: String,
+    /// Not for planning
+    #[arg(long, value_name = "URL", hide = true)]
+    pub(crate) cluster: Option<String>,
     /// The folder to write the plan to, in any store
     #[arg(short = 'o', value_name = "PLAN")]
     pub(crate) plan: Option<String>,
@@ -320,15 +323,9 @@ pub(crate) struct RunArgs {
           value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) keep_receipts: u64,
 
-    /// Run on this cluster: its scheduler, `df://HOST[:PORT]`
     #[cfg(feature = "cluster")]
-    #[arg(long, value_name = "URL", value_parser = values::scheduler)]
-    pub(crate) cluster: Option<worker::cluster::Address>,
-
-    /// A file with the cluster's token [env: `MILLRACE_CLUSTER_TOKEN` holds the token itself]
-    #[cfg(feature = "cluster")]
-    #[arg(long, value_name = "FILE", requires = "cluster")]
-    pub(crate) cluster_token_file: Option<std::path::PathBuf>,
+    #[command(flatten)]
+    pub(crate) cluster: super::cluster::OnClusterArgs,
 }
 
 /// `--on-drift`.
@@ -353,13 +350,7 @@ impl RunArgs {
             take_drifted: self.on_drift == OnDrift::Take,
             keep_receipts: self.keep_receipts,
             #[cfg(feature = "cluster")]
-            cluster: match &self.cluster {
-                Some(scheduler) => Some(engine::ClusterOptions {
-                    scheduler: scheduler.clone(),
-                    token: super::cluster::token(self.cluster_token_file.as_deref())?,
-                }),
-                None => None,
-            },
+            cluster: self.cluster.options()?,
         })
     }
 }

@@ -33,6 +33,10 @@ pub(crate) struct VerifyArgs {
     #[arg(long)]
     pub(crate) repair: bool,
 
+    #[cfg(feature = "cluster")]
+    #[command(flatten)]
+    pub(crate) cluster: super::cluster::OnClusterArgs,
+
     /// Objects in flight
     #[arg(long, value_name = "N|auto", value_parser = values::concurrency)]
     pub(crate) concurrency: Option<Concurrency>,

@@ -1,12 +1,14 @@
 //! `verify`: is the destination what its receipts say, and the commit?
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use engine::verify::report::VerifyReport;
 use engine::verify::{self, Subject, VerifyRequest};
 use engine::{RunOptions, Source};
 use planner::source::LakeUrl;
 use planner::{Error, Location, Result};
+use tokio_util::sync::CancellationToken;
 use worker::Registry;
 
 use super::Context;
@@ -17,6 +19,9 @@ use crate::failure::Outcome;
 use crate::output::progress::Reporter;
 use crate::output::verify as output;
 use crate::stop;
+
+/// How long a comparison that was stopped may take to put things away.
+const STOPPING: Duration = Duration::from_secs(5);
 
 /// Runs the command.
 pub(crate) async fn run(context: &Context, args: &VerifyArgs) -> Outcome {
@@ -47,11 +52,21 @@ async fn verified(context: &Context, args: &VerifyArgs, destination: &Location) 
         deep: args.deep,
         concurrency,
         keep_keys: args.repair,
+        #[cfg(feature = "cluster")]
+        cluster: on_cluster(args)?,
+        stop: CancellationToken::new(),
     };
+    let mut verifying = Box::pin(verify::verify(&registry, &request));
     let mut report = tokio::select! {
-        report = verify::verify(&registry, &request) => report,
-        error = stop::signalled() => return Err(error),
+        report = &mut verifying => report,
+        error = stop::signalled() => {
+            // A cluster is told, and what it was given goes.
+            request.stop.cancel();
+            let _ = tokio::time::timeout(STOPPING, verifying).await;
+            return Err(error);
+        }
     };
+    drop(verifying);
     if args.repair && report.error.is_none() && report.differences > 0 {
         let mended = Box::pin(repair(context, &registry, (against, concurrency), &mut report, destination)).await;
         if let Err(error) = mended {
@@ -59,6 +74,17 @@ async fn verified(context: &Context, args: &VerifyArgs, destination: &Location) 
         }
     }
     Ok(report)
+}
+
+/// The cluster that reads the bytes.
+#[cfg(feature = "cluster")]
+fn on_cluster(args: &VerifyArgs) -> Result<Option<engine::ClusterOptions>> {
+    let cluster = args.cluster.options()?;
+    if cluster.is_some() && !args.deep {
+        return Err(Error::usage("a cluster reads bytes; listing and comparing run where the command runs")
+            .with_help("add --deep, or leave --cluster out"));
+    }
+    Ok(cluster)
 }
 
 async fn repair(

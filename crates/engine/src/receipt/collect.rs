@@ -42,11 +42,11 @@ pub async fn collect(destination: &Destination, head: &HeadFile, first: u64, kee
     Ok(())
 }
 
-/// Plan or journal of a run that nobody goes on with: its record alone is kept.
+/// Plan, journal or attempts of a run that nobody goes on with: its record alone is kept.
 fn is_settled(key: &str, head: &HeadFile) -> bool {
     let Some((run, rest)) = key.strip_prefix(RUNS).and_then(|key| key.split_once('/')) else { return false };
     let open = head.unfinished.iter().any(|one| one == run);
-    !open && (rest.starts_with("plan/") || rest.starts_with("journal/"))
+    !open && ["plan/", "journal/", "attempts/"].iter().any(|folder| rest.starts_with(folder))
 }
 
 async fn keys(destination: &Destination, prefix: &str) -> Result<Vec<String>> {

@@ -79,7 +79,7 @@ impl Attempt {
     }
 }
 
-fn stopped() -> Error {
+pub(super) fn stopped() -> Error {
     Error::new(ErrorKind::Interrupted, "the task was stopped: it was cancelled, its run is over, or its executor leaves")
 }
 
@@ -95,7 +95,7 @@ async fn drain(mut outcomes: SendableRecordBatchStream) -> Result<bool> {
 }
 
 /// The shard that the rows of `batch` are in.
-fn shard_of(batch: &RecordBatch) -> Result<i32> {
+pub(super) fn shard_of(batch: &RecordBatch) -> Result<i32> {
     let column = batch.column_by_name("shard").and_then(|column| column.as_primitive_opt::<Int32Type>());
     column.filter(|_| batch.num_rows() > 0).map(|column| column.value(0)).ok_or_else(|| Error::bug("rows without a shard"))
 }

@@ -25,7 +25,7 @@ use super::codec::LogicalCodec;
 use super::node::CopyNode;
 use super::token::{Say, Token};
 use super::told::heard;
-use super::{CopyTask, DEFAULT_PORT, MESSAGE_BYTES, ShardsTable, session_config};
+use super::{DEFAULT_PORT, MESSAGE_BYTES, ShardsTable, Task, session_config};
 
 /// How long a call to the scheduler may take.
 const CALL: Duration = Duration::from_secs(20);
@@ -139,7 +139,8 @@ impl Cluster {
     ///
     /// # Errors
     /// `Unreachable` where the scheduler is, `Usage` where it is of another version.
-    pub async fn submit(&self, name: &str, task: &CopyTask, shards: &ShardsTable) -> Result<String> {
+    pub async fn submit(&self, name: &str, task: impl Into<Task>, shards: &ShardsTable) -> Result<String> {
+        let task = task.into();
         let config = session_config();
         let scan = LogicalPlanBuilder::scan("shards", provider_as_source(Arc::new(shards.clone())), None)?.build()?;
         let plan = CopyNode::new(scan, task.clone())?.plan();
@@ -148,7 +149,7 @@ impl Cluster {
         let settings = config.options().entries().into_iter().map(|entry| KeyValuePair { key: entry.key, value: entry.value });
         let named = KeyValuePair { key: "ballista.job.name".to_owned(), value: Some(name.to_owned()) };
         let query = ExecuteQueryParams {
-            session_id: task.run.clone(),
+            session_id: task.id().to_owned(),
             settings: settings.filter(|s| s.key != named.key).chain([named.clone()]).collect(),
             operation_id: name.to_owned(),
             query: Some(Query::LogicalPlan(bytes)),

@@ -14,19 +14,19 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion_proto::logical_plan::LogicalExtensionCodec;
 use datafusion_proto::physical_plan::{PhysicalExtensionCodec, PhysicalProtoConverterExtension};
 use planner::Error;
-use serde::Serialize;
 
 use super::node::{CopyNode, TaskExec};
 use super::site::Site;
 use super::told::told;
-use super::{CopyTask, ShardsTable};
+use super::{ShardsTable, Task};
 
 /// What our own nodes begin with.
 const MARK: &[u8] = b"millrace\0";
 
-fn put(value: &impl Serialize, to: &mut Vec<u8>) -> Result<()> {
+fn put(json: serde_json::Result<Vec<u8>>, to: &mut Vec<u8>) -> Result<()> {
     to.extend_from_slice(MARK);
-    serde_json::to_writer(to, value).map_err(|e| Error::bug(format!("a plan cannot be sent: {e}")).into())
+    to.extend(json.map_err(|e| Error::bug(format!("a plan cannot be sent: {e}")))?);
+    Ok(())
 }
 
 fn said(error: &Error) -> DataFusionError {
@@ -40,14 +40,14 @@ pub(super) struct LogicalCodec(BallistaLogicalExtensionCodec);
 impl LogicalExtensionCodec for LogicalCodec {
     fn try_decode(&self, bytes: &[u8], inputs: &[LogicalPlan], context: &TaskContext) -> Result<Extension> {
         let Some(ours) = bytes.strip_prefix(MARK) else { return self.0.try_decode(bytes, inputs, context) };
-        let task = CopyTask::decode(ours, "scheduler").map_err(|error| said(&error))?;
+        let task = Task::decode(ours, "scheduler").map_err(|error| said(&error))?;
         let [input] = inputs else { return Err(Error::bug("a copy has one input").into()) };
         Ok(Extension { node: Arc::new(CopyNode::new(input.clone(), task)?) })
     }
 
     fn try_encode(&self, node: &Extension, to: &mut Vec<u8>) -> Result<()> {
         match node.node.as_any().downcast_ref::<CopyNode>() {
-            Some(copy) => put(&copy.task, to),
+            Some(copy) => put(copy.task.encode(), to),
             None => self.0.try_encode(node, to),
         }
     }
@@ -69,7 +69,7 @@ impl LogicalExtensionCodec for LogicalCodec {
 
     fn try_encode_table_provider(&self, name: &TableReference, table: Arc<dyn TableProvider>, to: &mut Vec<u8>) -> Result<()> {
         match table.downcast_ref::<ShardsTable>() {
-            Some(shards) => put(shards, to),
+            Some(shards) => put(serde_json::to_vec(shards), to),
             None => self.0.try_encode_table_provider(name, table, to),
         }
     }
@@ -106,7 +106,7 @@ impl PhysicalExtensionCodec for PhysicalCodec {
         converter: &dyn PhysicalProtoConverterExtension,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let Some(ours) = bytes.strip_prefix(MARK) else { return self.ballista.try_decode(bytes, inputs, context, converter) };
-        let task = CopyTask::decode(ours, "executor").map_err(|error| said(&error))?;
+        let task = Task::decode(ours, "executor").map_err(|error| said(&error))?;
         let [input] = inputs else { return Err(Error::bug("a copy has one input").into()) };
         Ok(Arc::new(TaskExec::new(Arc::clone(input), task, self.site.clone())))
     }
@@ -118,7 +118,7 @@ impl PhysicalExtensionCodec for PhysicalCodec {
         converter: &dyn PhysicalProtoConverterExtension,
     ) -> Result<()> {
         match node.downcast_ref::<TaskExec>() {
-            Some(copy) => put(&copy.task, to),
+            Some(copy) => put(copy.task.encode(), to),
             None => self.ballista.try_encode(node, to, converter),
         }
     }

@@ -21,7 +21,7 @@ use datafusion::physical_plan::{
 use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
 use planner::Error;
 
-use super::CopyTask;
+use super::Task;
 use super::site::Site;
 use crate::OUTCOME_SCHEMA;
 
@@ -29,12 +29,12 @@ use crate::OUTCOME_SCHEMA;
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct CopyNode {
     pub(super) input: LogicalPlan,
-    pub(super) task: CopyTask,
+    pub(super) task: Task,
     schema: DFSchemaRef,
 }
 
 impl CopyNode {
-    pub(super) fn new(input: LogicalPlan, task: CopyTask) -> Result<Self> {
+    pub(super) fn new(input: LogicalPlan, task: Task) -> Result<Self> {
         Ok(Self { input, task, schema: Arc::clone(&OUTCOME_SCHEMA).to_dfschema_ref()? })
     }
 
@@ -45,7 +45,7 @@ impl CopyNode {
 
 impl PartialOrd for CopyNode {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        self.task.run.partial_cmp(&other.task.run)
+        self.task.id().partial_cmp(other.task.id())
     }
 }
 
@@ -67,7 +67,7 @@ impl UserDefinedLogicalNodeCore for CopyNode {
     }
 
     fn fmt_for_explain(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Copy: {}", self.task.copy.destination)
+        write!(f, "Copy: {}", self.task.destination())
     }
 
     fn with_exprs_and_inputs(&self, _: Vec<Expr>, mut inputs: Vec<LogicalPlan>) -> Result<Self> {
@@ -115,14 +115,14 @@ impl QueryPlanner for Planner {
 #[derive(Debug)]
 pub(super) struct TaskExec {
     pub(super) input: Arc<dyn ExecutionPlan>,
-    pub(super) task: CopyTask,
+    pub(super) task: Task,
     /// `None` where plans are made and not run.
     site: Option<Arc<Site>>,
     properties: Arc<PlanProperties>,
 }
 
 impl TaskExec {
-    pub(super) fn new(input: Arc<dyn ExecutionPlan>, task: CopyTask, site: Option<Arc<Site>>) -> Self {
+    pub(super) fn new(input: Arc<dyn ExecutionPlan>, task: Task, site: Option<Arc<Site>>) -> Self {
         let properties = PlanProperties::new(
             EquivalenceProperties::new(Arc::clone(&OUTCOME_SCHEMA)),
             Partitioning::UnknownPartitioning(input.output_partitioning().partition_count()),
@@ -135,7 +135,7 @@ impl TaskExec {
 
 impl DisplayAs for TaskExec {
     fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "TaskExec: run={} → {}", self.task.run, self.task.copy.destination)
+        write!(f, "TaskExec: run={} → {}", self.task.id(), self.task.destination())
     }
 }
 

@@ -23,14 +23,27 @@ use planner::{Error, Location, Stores};
 use serde::{Deserialize, Serialize};
 use url::Url;
 
+use super::read::SOUGHT_SCHEMA;
 use super::site::Site;
 
 /// `millrace-at://<the folder's location, hex>`.
 const SCHEME: &str = "millrace-at";
 
-/// Shards of a step as a table of [`ROW_SCHEMA`], a partition each.
+/// What the rows of shards are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ShardRows {
+    /// A plan's: [`ROW_SCHEMA`].
+    Plan,
+    /// Objects to be read: [`SOUGHT_SCHEMA`].
+    Sought,
+}
+
+/// Shards as a table, a partition each.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ShardsTable {
+    /// What is in them.
+    pub rows: ShardRows,
     /// The folder they lie in.
     pub folder: Location,
     /// Their names below it, and their lengths in bytes.
@@ -40,7 +53,10 @@ pub struct ShardsTable {
 #[async_trait]
 impl TableProvider for ShardsTable {
     fn schema(&self) -> SchemaRef {
-        Arc::clone(&ROW_SCHEMA)
+        match self.rows {
+            ShardRows::Plan => Arc::clone(&ROW_SCHEMA),
+            ShardRows::Sought => Arc::clone(&SOUGHT_SCHEMA),
+        }
     }
 
     fn table_type(&self) -> TableType {
@@ -55,7 +71,7 @@ impl TableProvider for ShardsTable {
         _: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let url = ObjectStoreUrl::parse(format!("{SCHEME}://{}", hex::encode(self.folder.to_string())))?;
-        let source = ParquetSource::new(TableSchema::from(Arc::clone(&ROW_SCHEMA)));
+        let source = ParquetSource::new(TableSchema::from(self.schema()));
         let groups = self.files.iter().map(|(name, length)| FileGroup::new(vec![PartitionedFile::new(name, *length)]));
         let scan = FileScanConfigBuilder::new(url, Arc::new(source))
             .with_file_groups(groups.collect())
@@ -101,7 +117,7 @@ mod tests {
     async fn a_file_is_a_partition_and_its_folder_is_in_the_url() {
         let folder = Location::parse("s3://bucket/odd//prefix/é?x").unwrap();
         let files = vec![("round-1/copy-00000.parquet".to_owned(), 10), ("round-1/copy-00001.parquet".to_owned(), 20)];
-        let table = ShardsTable { folder: folder.clone(), files };
+        let table = ShardsTable { rows: ShardRows::Plan, folder: folder.clone(), files };
         let again: ShardsTable = serde_json::from_str(&serde_json::to_string(&table).unwrap()).unwrap();
         assert_eq!(again, table);
         let scan = table.scan(&SessionContext::new().state(), None, &[], None).await.unwrap();

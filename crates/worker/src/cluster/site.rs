@@ -10,12 +10,14 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{ExecutionPlan, SendableRecordBatchStream};
 use futures::StreamExt;
 use planner::Result;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use super::CopyTask;
 use super::attempt::Attempt;
+use super::read::Reading;
 use super::told::told_to_engine;
 use super::watch::Watch;
+use super::{CopyTask, ReadTask, Task};
 use crate::{CopyExec, OUTCOME_SCHEMA, Registry};
 
 /// How long rows under way may go on when their task is cancelled; then they are dropped.
@@ -32,6 +34,8 @@ pub(super) struct Site {
     tasks: Mutex<HashMap<String, Stops>>,
     /// The last runs, the newest at the end.
     runs: Mutex<Vec<RunHere>>,
+    /// The last job that reads, and its permits.
+    reading: Mutex<Option<(String, Arc<Semaphore>)>>,
     /// The executor goes: its tasks end.
     leaving: CancellationToken,
 }
@@ -52,7 +56,7 @@ impl fmt::Debug for Site {
 
 impl Site {
     pub(super) fn new(registry: Arc<Registry>) -> Arc<Self> {
-        Arc::new(Self { registry, tasks: Mutex::default(), runs: Mutex::default(), leaving: CancellationToken::new() })
+        Arc::new(Self { registry, tasks: Mutex::default(), runs: Mutex::default(), reading: Mutex::default(), leaving: CancellationToken::new() })
     }
 
     pub(super) fn registry(&self) -> &Arc<Registry> {
@@ -83,20 +87,39 @@ impl Site {
         self.runs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Does the rows of one partition. The stream has no rows: the journal has the outcomes.
+    /// Does the rows of one partition. The stream has no rows: the store has the outcomes.
     pub(super) fn run(
         self: &Arc<Self>,
-        task: &CopyTask,
+        task: &Task,
         input: Arc<dyn ExecutionPlan>,
         partition: usize,
         context: Arc<TaskContext>,
     ) -> SendableRecordBatchStream {
         let id = context.task_id().unwrap_or_default();
         let stops = self.tasks().get(&id).cloned().unwrap_or_else(|| self.stops());
-        let attempt = Attempt { site: Arc::clone(self), task: task.clone(), stops, context };
-        let work = async move { Box::pin(attempt.run(input, partition)).await.err().map(|e| Err(told_to_engine(&e))) };
+        let (site, task) = (Arc::clone(self), task.clone());
+        let work = async move {
+            let ended = match task {
+                Task::Copy(task) => Box::pin(Attempt { site, task, stops, context }.run(input, partition)).await,
+                Task::Read(task) => Box::pin(Reading { site, task, stops, context }.run(input, partition)).await,
+            };
+            ended.err().map(|e| Err(told_to_engine(&e)))
+        };
         let stream = futures::stream::once(work).filter_map(std::future::ready);
         Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&OUTCOME_SCHEMA), stream))
+    }
+
+    /// The permits of a job that reads: its tasks share them.
+    pub(super) fn reading(&self, task: &ReadTask) -> Arc<Semaphore> {
+        let mut reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
+        match reading.as_ref() {
+            Some((id, permits)) if *id == task.id => Arc::clone(permits),
+            _ => {
+                let permits = Arc::new(Semaphore::new(task.at_once.clamp(1, Semaphore::MAX_PERMITS)));
+                *reading = Some((task.id.clone(), Arc::clone(&permits)));
+                permits
+            }
+        }
     }
 
     /// The watch over the run's lease.

@@ -54,6 +54,72 @@ impl CopyTask {
     pub fn attempts(&self) -> Location {
         self.lease.control.join(&format!("_millrace/runs/{}/attempts/", self.run))
     }
+}
+
+/// What a task that reads objects is told; no secret. Which ones, its scan says.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ReadTask {
+    /// The version that made it: [`CopyTask::VERSION`].
+    pub millrace: String,
+    /// The job's id.
+    pub id: String,
+    /// What the objects' keys are below of.
+    pub destination: Location,
+    /// Where each task leaves what it found.
+    pub results: Location,
+    /// Objects that an executor reads at a time.
+    pub at_once: usize,
+}
+
+/// What a task does.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Task {
+    /// A plan's rows.
+    Copy(CopyTask),
+    /// It reads objects and compares them with what is known of them.
+    Read(ReadTask),
+}
+
+impl From<&CopyTask> for Task {
+    fn from(task: &CopyTask) -> Self {
+        Self::Copy(task.clone())
+    }
+}
+
+impl From<&ReadTask> for Task {
+    fn from(task: &ReadTask) -> Self {
+        Self::Read(task.clone())
+    }
+}
+
+impl Task {
+    /// The run's or job's id.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        match self {
+            Self::Copy(task) => &task.run,
+            Self::Read(task) => &task.id,
+        }
+    }
+
+    /// What it changes, or reads.
+    #[must_use]
+    pub fn destination(&self) -> &Location {
+        match self {
+            Self::Copy(task) => &task.copy.destination,
+            Self::Read(task) => &task.destination,
+        }
+    }
+
+    /// How it travels: its version is read before anything else.
+    pub(super) fn encode(&self) -> serde_json::Result<Vec<u8>> {
+        let millrace = match self {
+            Self::Copy(task) => &task.millrace,
+            Self::Read(task) => &task.millrace,
+        };
+        serde_json::to_vec(&serde_json::json!({ "millrace": millrace, "task": self }))
+    }
 
     /// Reads what another process wrote.
     ///
@@ -61,24 +127,22 @@ impl CopyTask {
     /// `Usage` where that was another version, with both named; `who` is this process.
     pub(super) fn decode(bytes: &[u8], who: &str) -> Result<Self> {
         #[derive(Deserialize)]
-        struct Head {
+        struct Sent {
             millrace: String,
+            #[serde(default)]
+            task: serde_json::Value,
         }
         let unreadable = |e: serde_json::Error| Error::usage(format!("the {who} cannot read a task: {e}"));
-        let head: Head = serde_json::from_slice(bytes).map_err(unreadable)?;
-        if head.millrace == Self::VERSION {
-            return serde_json::from_slice(bytes).map_err(unreadable);
+        let sent: Sent = serde_json::from_slice(bytes).map_err(unreadable)?;
+        let own = CopyTask::VERSION;
+        if sent.millrace == own {
+            return serde_json::from_value(sent.task).map_err(unreadable);
         }
         Err(Error::usage(format!(
             "the command is millrace {}, and the {who} is millrace {}: all parts of a cluster must be of one version",
-            head.millrace,
-            Self::VERSION
+            sent.millrace, own
         ))
-        .with_help(format!(
-            "run the command with millrace {}, or bring the cluster to {}",
-            Self::VERSION,
-            head.millrace
-        )))
+        .with_help(format!("run the command with millrace {own}, or bring the cluster to {}", sent.millrace)))
     }
 }
 
@@ -97,13 +161,13 @@ mod tests {
 
     #[test]
     fn another_version_is_refused_with_both_named() {
-        let sent = |version: &str| serde_json::to_vec(&task(version)).unwrap();
-        assert_eq!(CopyTask::decode(&sent(CopyTask::VERSION), "executor").unwrap(), task(CopyTask::VERSION));
-        let error = CopyTask::decode(&sent("9.8.7"), "executor").unwrap_err();
+        let sent = |version: &str| Task::from(&task(version)).encode().unwrap();
+        assert_eq!(Task::decode(&sent(CopyTask::VERSION), "executor").unwrap(), Task::Copy(task(CopyTask::VERSION)));
+        let error = Task::decode(&sent("9.8.7"), "executor").unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Usage);
         assert!(error.message().contains("9.8.7") && error.message().contains(CopyTask::VERSION), "{error}");
         // Another version may say other things: they are not looked at.
-        let error = CopyTask::decode(br#"{"millrace":"9.8.7","new":1}"#, "executor").unwrap_err();
+        let error = Task::decode(br#"{"millrace":"9.8.7","new":1}"#, "executor").unwrap_err();
         assert!(error.message().contains("9.8.7"), "{error}");
     }
 

@@ -68,7 +68,7 @@ impl Outcomes {
             Err(StoreError { kind: FailureKind::NotFound, .. }) => Vec::new(),
             Err(error) => return Err(failed(error, "")),
         };
-        let unread: Vec<_> = listed.into_iter().filter(|one| !outcomes.read.contains(&one.key)).collect();
+        let unread: Vec<_> = listed.into_iter().filter(|one| !outcomes.read.contains(&one.key) && !is_being_written(&one.key)).collect();
         let reads = futures::stream::iter(unread).map(|one| async move {
             let found = store.get_small(&one.key).await;
             (one.key, found)
@@ -168,6 +168,11 @@ impl Outcomes {
         uploads.dedup();
         Ok(uploads)
     }
+}
+
+/// A file of a task's own folder that is not whole yet, on a file system.
+fn is_being_written(key: &str) -> bool {
+    key.contains("/_millrace/tmp/")
 }
 
 fn entries(path: &Path) -> Result<Vec<Entry>> {

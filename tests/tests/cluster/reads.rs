@@ -1,0 +1,87 @@
+//! `verify --deep` on a cluster: executors read the bytes, and what is found is what one machine finds.
+
+use std::time::Duration;
+
+use millrace_tests::{
+    run::{Millrace, Outcome},
+    s3::Object,
+};
+use serde_json::Value;
+
+use crate::export::{BUCKET, PREFIX, Stage};
+
+fn verify<'a>(stage: &'a Stage, url: Option<&str>) -> Millrace<'a> {
+    let verify = stage.millrace("verify").arg(stage.destination()).arg("--deep");
+    url.into_iter().fold(verify, |verify, url| verify.args(["--cluster", url]))
+}
+
+/// What does not depend on who read.
+fn told(outcome: &Outcome) -> Value {
+    let mut report = outcome.json();
+    let found = report["found"].as_array_mut().unwrap();
+    found.sort_by_key(|one| one["key"].as_str().unwrap().to_owned());
+    ["requests", "elapsed_ms"].map(|field| report.as_object_mut().unwrap().remove(field));
+    report
+}
+
+/// Other bytes under the same size and etag: a listing sees nothing.
+fn damage(stage: &Stage, key: &str) {
+    let key = format!("{PREFIX}{key}");
+    let object = (*stage.server.get(BUCKET, &key).unwrap()).clone();
+    let mut bytes = object.bytes().to_vec();
+    bytes[0] ^= 1;
+    stage.server.put_object(BUCKET, &key, Object::new(bytes).with_etag(&object.etag));
+}
+
+#[test]
+fn what_is_found_on_a_cluster_is_what_one_machine_finds() {
+    let mut stage = Stage::clustered("orders", 2);
+    let cluster = stage.cluster.take().unwrap();
+    stage.exported("load", &[]);
+    let keys_before = stage.own_keys();
+    stage.server.clear_log();
+    let there = verify(&stage, Some(&cluster.url())).run().expect_code(0);
+    assert_eq!(told(&there), told(&verify(&stage, None).run().expect_code(0)));
+    assert_eq!(there.json()["requests"]["data"], 0, "the command itself reads no object");
+    assert_eq!(stage.own_keys(), keys_before, "nothing is left behind");
+    for key in ["site/app.js", "tables/orders/dt=2026-01-01/part-00000.parquet"] {
+        damage(&stage, key);
+    }
+    let there = verify(&stage, Some(&cluster.url())).run().expect_code(1);
+    let here = verify(&stage, None).run().expect_code(1);
+    assert_eq!(there.json()["changed"], 2, "{there}");
+    assert_eq!(told(&there), told(&here));
+    assert_eq!(stage.own_keys(), keys_before);
+}
+
+#[test]
+fn an_executor_killed_while_it_reads_is_made_up_for() {
+    let mut stage = Stage::clustered("orders", 1);
+    let mut cluster = stage.cluster.take().unwrap();
+    stage.exported("load", &[]);
+    damage(&stage, "site/app.js");
+    stage.server.clear_log();
+    stage.server.latency(Duration::from_millis(60));
+    let url = cluster.url();
+    let running = verify(&stage, Some(&url)).args(["--concurrency", "2"]).spawn();
+    while stage.server.log().filter(|op| op.operation == "GetObject" && !op.key.contains("_millrace/")).len() < 10 {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    cluster.executors.remove(0).process.kill();
+    cluster.add_executor();
+    stage.server.latency(Duration::ZERO);
+    let report = running.wait().expect_code(1).json();
+    assert_eq!((&report["changed"], &report["differences"]), (&1.into(), &1.into()));
+    assert_eq!(report["found"][0]["key"], "site/app.js");
+    assert!(stage.own_keys().iter().all(|key| !key.contains("_millrace/verify/")));
+}
+
+#[test]
+fn what_a_cluster_does_not_do_is_refused_in_words() {
+    let stage = Stage::s3("orders");
+    let outcome = stage.millrace("verify").arg(stage.destination()).args(["--cluster", "df://127.0.0.1:1"]).run().expect_code(2);
+    assert!(outcome.stdout.contains("--deep"), "{outcome}");
+    let plan = stage.millrace("plan").arg(stage.source("load")).arg(stage.destination());
+    let outcome = plan.args(["--cluster", "df://127.0.0.1:1"]).run().expect_code(2);
+    assert!(format!("{}{}", outcome.stdout, outcome.stderr).contains("apply PLAN --cluster"), "{outcome}");
+}
