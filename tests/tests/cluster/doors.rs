@@ -81,7 +81,8 @@ fn another_version_is_refused_with_both_named() {
     let lease = LeaseSpec { control: destination.clone(), generation: 1, ttl_ms: 1000 };
     let copy = CopySpec::new(destination.clone());
     let task = CopyTask { millrace: "99.1.2".to_owned(), run: "R".to_owned(), copy, lease };
-    let shards = ShardsTable { rows: ShardRows::Plan, folder: destination, files: vec![("round-1/copy-00000.parquet".to_owned(), 1)] };
+    let shards =
+        ShardsTable { rows: ShardRows::Plan, folder: destination, files: vec![("round-1/copy-00000.parquet".to_owned(), 1)] };
     let address = Address::parse(&cluster.url()).unwrap();
     let submitted = tokio::runtime::Runtime::new().unwrap().block_on(async {
         let client = worker::cluster::Cluster::connect(&address, &Token::default()).await.unwrap();

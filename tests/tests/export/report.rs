@@ -182,7 +182,10 @@ fn the_requests_are_those_that_the_server_saw() {
             }
             let control = report["requests"]["control"].as_u64().unwrap();
             let seconds = report["elapsed_ms"].as_u64().unwrap() / 1000;
-            assert!(stage.cluster.is_some() || control <= 30 + 2 * 6 + 2 * seconds, "{label}: {control} requests for control\n{log}");
+            assert!(
+                stage.cluster.is_some() || control <= 30 + 2 * 6 + 2 * seconds,
+                "{label}: {control} requests for control\n{log}"
+            );
             let looked = log.filter(|op| !op.is_write() && op.bucket == BUCKET && !op.key.contains("_millrace/"));
             assert!(looked.len() <= 4, "{label}:\n{looked}");
         }

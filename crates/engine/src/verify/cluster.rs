@@ -137,7 +137,9 @@ impl There {
             }
             tries = if self.shards.len() < before { 0 } else { tries + 1 };
             match ended {
-                Some(error) if matches!(error.kind(), ErrorKind::Usage | ErrorKind::Bug | ErrorKind::Corrupt) => return Err(error),
+                Some(error) if matches!(error.kind(), ErrorKind::Usage | ErrorKind::Bug | ErrorKind::Corrupt) => {
+                    return Err(error);
+                }
                 ended if tries >= TRIES => {
                     let error = ended.unwrap_or_else(|| Error::unreachable("the cluster's jobs end without results"));
                     return Err(error.with_help("run the same command without --cluster"));
@@ -216,7 +218,10 @@ impl There {
             let Some((found, _)) = self.destination.get_json::<Found>(&one.key).await? else { continue };
             let Some(shard) = self.shards.remove(&number) else { continue };
             if found.objects != shard.objects || found.shard != number {
-                return Err(Error::bug(format!("{}: {} objects were to be read, {} were", one.key, shard.objects, found.objects)));
+                return Err(Error::bug(format!(
+                    "{}: {} objects were to be read, {} were",
+                    one.key, shard.objects, found.objects
+                )));
             }
             report.bytes += found.bytes;
             report.unproved += found.unproved;

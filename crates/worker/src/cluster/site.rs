@@ -56,7 +56,13 @@ impl fmt::Debug for Site {
 
 impl Site {
     pub(super) fn new(registry: Arc<Registry>) -> Arc<Self> {
-        Arc::new(Self { registry, tasks: Mutex::default(), runs: Mutex::default(), reading: Mutex::default(), leaving: CancellationToken::new() })
+        Arc::new(Self {
+            registry,
+            tasks: Mutex::default(),
+            runs: Mutex::default(),
+            reading: Mutex::default(),
+            leaving: CancellationToken::new(),
+        })
     }
 
     pub(super) fn registry(&self) -> &Arc<Registry> {

@@ -68,7 +68,8 @@ impl Outcomes {
             Err(StoreError { kind: FailureKind::NotFound, .. }) => Vec::new(),
             Err(error) => return Err(failed(error, "")),
         };
-        let unread: Vec<_> = listed.into_iter().filter(|one| !outcomes.read.contains(&one.key) && !is_being_written(&one.key)).collect();
+        let unread: Vec<_> =
+            listed.into_iter().filter(|one| !outcomes.read.contains(&one.key) && !is_being_written(&one.key)).collect();
         let reads = futures::stream::iter(unread).map(|one| async move {
             let found = store.get_small(&one.key).await;
             (one.key, found)
