@@ -141,7 +141,7 @@ async fn verify_into(registry: &Arc<Registry>, request: &VerifyRequest, report: 
     let mut groups = expected.groups(&destination).await?;
     let mut reader = if request.deep { Some(Reader::of(registry, &destination, request).await?) } else { None };
     let compared = compare(&mut groups, (&own, request), &mut reader, report).await;
-    if let Some(reader) = &reader {
+    if let Some(reader) = &mut reader {
         reader.clean().await;
     }
     compared

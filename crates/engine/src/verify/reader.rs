@@ -70,7 +70,7 @@ impl Reader {
     }
 
     /// Removes what it left at the destination; also after an error.
-    pub(super) async fn clean(&self) {
+    pub(super) async fn clean(&mut self) {
         #[cfg(feature = "cluster")]
         if let Self::There(there) = self {
             there.clean().await;
