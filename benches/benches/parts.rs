@@ -11,6 +11,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use futures::TryStreamExt;
 use graveler::sstable::LoadedTable;
 use graveler::{Change, Metarange, Namespace, RangeReader, StoreFiles, StoreSink, TreeMerge, WriteOptions};
+use millrace_benches::raw::decompress;
 use millrace_benches::{Shape, Spread, generate};
 use object_store::{ObjectStore, ObjectStoreExt, memory::InMemory, path::Path as StorePath};
 use planner::entry::Columns;
@@ -25,8 +26,6 @@ use tokio::runtime::Runtime;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const ENTRIES: u64 = 200_000;
-const BLOCK_TRAILER: usize = 5;
-const SNAPPY: u8 = 1;
 
 #[derive(Debug)]
 struct Lake {
@@ -83,13 +82,6 @@ fn tables(lake: &Lake) -> Vec<LoadedTable> {
     lake.before.ranges().iter().zip(&lake.files).map(|pair| parse(pair).expect("a table")).collect()
 }
 
-/// What the blocks hold, decompressed one after the other into one buffer, and nothing else: the floor under every scan.
-fn decompress(blocks: &[bytes::Bytes], buffer: &mut [u8]) -> usize {
-    let mut decoder = snap::raw::Decoder::new();
-    let split = blocks.iter().map(|block| (&block[..block.len() - BLOCK_TRAILER], block[block.len() - BLOCK_TRAILER]));
-    split.filter(|(_, kind)| *kind == SNAPPY).map(|(payload, _)| decoder.decompress(payload, buffer).expect("a block")).sum()
-}
-
 fn walk(lake: &Lake, tables: &[LoadedTable], mut each: impl FnMut(&RangeReader)) {
     for (info, table) in lake.before.ranges().iter().zip(tables) {
         let mut reader = RangeReader::new(info.clone(), table);
@@ -112,7 +104,7 @@ fn scans(c: &mut Criterion, runtime: &Runtime, lake: &Lake) {
     let mut buffer = vec![0; 1 << 20];
     let mut group = c.benchmark_group("scan");
     group.throughput(Throughput::Elements(ENTRIES));
-    group.bench_function("raw decompress", |b| b.iter(|| black_box(decompress(&blocks, &mut buffer))));
+    group.bench_function("raw decompress", |b| b.iter(|| black_box(decompress(&blocks, &mut buffer).expect("blocks"))));
     group.bench_function("block decode", |b| b.iter(|| walk(lake, &tables, |r| _ = black_box((r.key(), r.identity())))));
     group
         .bench_function("entry decode", |b| b.iter(|| walk(lake, &tables, |r| _ = black_box(r.entry().expect("an entry").size))));

@@ -2,5 +2,6 @@
 //! changes. The objects themselves do not exist; planning never looks at them.
 
 pub mod lake;
+pub mod raw;
 
 pub use lake::{Generated, Shape, Spread, generate};

@@ -257,6 +257,87 @@ fn a_damaged_mark_or_a_lost_one_is_told() {
     refused(bed.commit_of("main", &folder, "m").run(), 3, "has lost its mark");
 }
 
+/// Runs the binary where no file may grow beyond so many KiB, which is told as a full disk is.
+fn without_room(kib: u32, words: &[&str]) -> Outcome {
+    let script = format!("trap '' XFSZ; ulimit -f {}; exec \"$@\"", kib * 2);
+    let shell = Millrace::program(Path::new("/bin/sh")).args(["-c", &script, "sh"]);
+    shell.arg(millrace_tests::run::binary()).args(["--output", "json"]).args(words).run()
+}
+
+#[test]
+fn a_file_that_does_not_fit_fails_the_commit_and_leaves_the_lake_as_it_was() {
+    let bed = Bed::with_lake(Place::Folder);
+    bed.commit("main", &[("a", "1")]);
+    let before = bed.stored();
+    let folder = bed.files("files", &[("a", "2"), ("b", "3")]);
+    fs::write(Path::new(&folder).join("large"), vec![7; 200 << 10]).unwrap();
+    let url = bed.url("main");
+    let words = ["lake", "commit", &url, &folder, "-m", "m"];
+    // Room for the small objects and not for the large one; then for no object; then not even for a metadata file.
+    for kib in [100, 1, 0] {
+        let outcome = without_room(kib, &words);
+        assert!(matches!(outcome.code, 1 | 4), "{kib} KiB: {outcome}");
+        let report = outcome.json();
+        let said = report["failures"][0]["error"].as_str().or(report["error"]["message"].as_str()).unwrap_or_default();
+        assert!(said.contains("File too large") || said.contains("room"), "{kib} KiB: {outcome}");
+        let after = bed.stored();
+        assert_eq!(after.keys().collect::<Vec<_>>(), before.keys().collect::<Vec<_>>(), "{kib} KiB: {outcome}");
+        assert!(after == before, "{kib} KiB: nothing changed");
+    }
+    bed.commit_of("main", &folder, "m").run().expect_code(0);
+    assert_eq!(bed.log("main").len(), 3);
+}
+
+#[test]
+fn keys_that_an_object_of_a_lake_cannot_have_are_refused_by_name() {
+    let bed = Bed::with_lake(Place::Bucket);
+    bed.commit("main", &[("a", "1")]);
+    let before = bed.stored();
+    let put = |key: &str| drop(bed.server.put("landing", key, "1", None, &[]));
+    put("one/x");
+    let long = "k".repeat(1_000);
+    put(&format!("two/{long}"));
+    // A key of the folder's own name with a slash is that of a folder's marker: without the folder, it is empty.
+    put("three/");
+    put("three/x");
+    bed.commit_of("main", "s3://landing/one", "m").args(["--prefix", "p/"]).run().expect_code(0);
+    let with_one = bed.stored();
+    assert_ne!(with_one, before);
+    let prefix = format!("{}/", "p".repeat(30));
+    let outcome = bed.commit_of("main", "s3://landing/two", "m").args(["--prefix", &prefix]).run();
+    refused(outcome, 2, "more than 1,024 bytes");
+    assert_eq!(bed.stored(), with_one);
+    let report = bed.commit_of("main", "s3://landing/three", "m").run().expect_code(0).json();
+    assert!(report["added"] == 1, "{report}");
+    assert_eq!(bed.ls("main"), listed(&[("x", "1")]));
+}
+
+#[test]
+fn an_object_that_is_overwritten_while_it_is_copied_fails_the_commit() {
+    let bed = Bed::with_lake(Place::Bucket);
+    bed.commit("main", &[("a", "1")]);
+    let before = bed.stored();
+    bed.server.put("landing", "in/moving", "old", None, &[]);
+    bed.server.put("landing", "in/still", "1", None, &[]);
+    // It was listed, and when it is read somebody has put another object there.
+    let rule = bed.server.fault(
+        Rule::new(Target::on("GetObject").bucket("landing").key("in/moving"), Fault::Delay(Duration::from_secs(2))).nth(1),
+    );
+    let mut running = bed.commit_of("main", "s3://landing/in", "m").spawn();
+    while bed.server.hits(rule) == 0 && !running.has_ended() {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    bed.server.put("landing", "in/moving", "new and longer", None, &[]);
+    let outcome = running.wait().expect_code(1);
+    let report = outcome.json();
+    assert_eq!((&report["state"], &report["failed"]), (&"failed".into(), &1.into()), "{outcome}");
+    assert_eq!(report["failures"][0]["key"], "moving", "{outcome}");
+    assert_eq!(bed.stored(), before, "what was copied is taken back");
+    bed.server.clear_faults();
+    bed.commit_of("main", "s3://landing/in", "m").run().expect_code(0);
+    assert_eq!(bed.ls("main"), listed(&[("moving", "new and longer"), ("still", "1")]));
+}
+
 /// A file system of one MiB, which only this shell and what it starts can see.
 const SMALL_DISK: &str = r#"
     mount -t tmpfs -o size=1m none "$LAKE" || exit 99

@@ -74,9 +74,14 @@ impl<'a> Copier<'a> {
     /// Copies every file whose bytes are not those of `old`. When files fail, what was copied is taken back.
     pub(super) async fn run(&self, old: &[Option<Old>], concurrency: Option<usize>, progress: &dyn Progress) -> Result<Copied> {
         let done = AtomicU64::new(0);
+        // What is under way ends, so that it is known what to take back.
+        let stopped = &AtomicBool::new(false);
         let total = self.folder.files.len() as u64;
         let mut ends = stream::iter(self.folder.files.iter().zip(old).enumerate())
-            .map(|(i, (file, old))| async move { (i, self.one(i, file, old.as_ref()).await) })
+            .map(|(i, (file, old))| async move {
+                let go = !stopped.load(Ordering::Relaxed);
+                (i, if go { self.one(i, file, old.as_ref()).await } else { Ok(None) })
+            })
             .buffer_unordered(concurrency.unwrap_or(CONCURRENCY).max(1));
         let mut copied = Copied::default();
         let mut fatal = None;
@@ -88,14 +93,13 @@ impl<'a> Copier<'a> {
                 }
                 Ok(None) => {}
                 Err(Trouble::File(error)) => copied.failures.push(self.failure(i, &error)),
-                Err(Trouble::Store(error)) => fatal = Some(error),
+                Err(Trouble::Store(error)) => fatal = fatal.or(Some(error)),
             }
             progress.copying(done.fetch_add(1, Ordering::Relaxed) + 1, total, copied.bytes);
             if fatal.is_some() || copied.failures.len() >= ENOUGH_FAILURES {
-                break;
+                stopped.store(true, Ordering::Relaxed);
             }
         }
-        drop(ends);
         if fatal.is_some() || !copied.failures.is_empty() {
             self.take_back(&copied).await;
         }

@@ -1,6 +1,8 @@
-//! The copies of a batch, column by column: a batch of which every row is copied becomes rows of a plan without being touched.
+//! The copies of a batch, column by column: rows that are copied and lie side by side become rows of a plan without being
+//! touched.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use datafusion::arrow::array::{ArrayRef, Int32Array, RecordBatch, StringArray, UInt32Array};
@@ -10,6 +12,9 @@ use crate::error::{Error, Result};
 use crate::part::Part;
 use crate::plan::{Action, UNPLACED_SCHEMA, bare_metadata};
 use crate::table::DiffBatch;
+
+/// Rows side by side, on average, from which on they are not gathered: in a full plan only markers lie between them.
+const LONG_RUN: usize = 128;
 
 /// Rows of a batch that are copied, by round, each with its reason.
 #[derive(Debug, Default)]
@@ -27,20 +32,53 @@ impl Copies {
         self.0.values().map(|(rows, _)| rows.len() as u64).sum()
     }
 
-    /// Rows of a plan, a batch a round, from the right side of `batch`.
+    /// Rows of a plan, each batch for one round, from the right side of `batch`.
     pub(super) fn into_batches(self, batch: &DiffBatch, part: &Part) -> Result<Vec<(i32, RecordBatch)>> {
-        self.0.into_iter().map(|(round, (rows, reasons))| Ok((round, rows_of(batch, part, round, rows, reasons)?))).collect()
+        let mut batches = Vec::new();
+        for (round, (rows, reasons)) in self.0 {
+            let runs = runs(&rows);
+            if runs.len() * LONG_RUN > rows.len() && runs.len() > 1 {
+                let chosen = UInt32Array::from(rows);
+                let gather = |column: &ArrayRef| take(column, &chosen, None).map_err(|e| broken(&e));
+                batches.push((round, rows_of(batch, part, round, &reasons, gather)?));
+                continue;
+            }
+            let mut reasons = reasons.as_slice();
+            for run in runs {
+                let (these, rest) = reasons.split_at(run.len());
+                reasons = rest;
+                batches.push((round, rows_of(batch, part, round, these, |column| Ok(column.slice(run.start, run.len())))?));
+            }
+        }
+        Ok(batches)
     }
 }
 
-fn rows_of(batch: &DiffBatch, part: &Part, round: i32, rows: Vec<u32>, reasons: Vec<&'static str>) -> Result<RecordBatch> {
-    let broken = |e: datafusion::arrow::error::ArrowError| Error::bug(format!("plan rows: {e}"));
-    let count = rows.len();
-    let chosen = (count < batch.len()).then(|| UInt32Array::from(rows));
-    let pick = |column: &ArrayRef| match &chosen {
-        Some(indices) => take(column, indices, None).map_err(broken),
-        None => Ok(Arc::clone(column)),
-    };
+/// The ascending `rows` as runs without gaps.
+fn runs(rows: &[u32]) -> Vec<Range<usize>> {
+    let mut runs: Vec<Range<usize>> = Vec::new();
+    for row in rows.iter().map(|row| *row as usize) {
+        match runs.last_mut() {
+            Some(last) if last.end == row => last.end += 1,
+            _ => runs.push(row..row + 1),
+        }
+    }
+    runs
+}
+
+fn broken(error: &datafusion::arrow::error::ArrowError) -> Error {
+    Error::bug(format!("plan rows: {error}"))
+}
+
+/// Rows of a plan: of each column what `pick` makes of it, for rows with these `reasons`.
+fn rows_of(
+    batch: &DiffBatch,
+    part: &Part,
+    round: i32,
+    reasons: &[&'static str],
+    pick: impl Fn(&ArrayRef) -> Result<ArrayRef>,
+) -> Result<RecordBatch> {
+    let count = reasons.len();
     let right = batch.right.batch().columns();
     let paths = pick(&(Arc::new(batch.paths.clone()) as ArrayRef))?;
     RecordBatch::try_new(
@@ -57,10 +95,10 @@ fn rows_of(batch: &DiffBatch, part: &Part, round: i32, rows: Vec<u32>, reasons: 
             bare_metadata(&pick(&right[5])?)?,
             pick(&right[3])?,
             pick(&right[7])?,
-            Arc::new(StringArray::from(reasons)),
+            Arc::new(StringArray::from(reasons.to_vec())),
         ],
     )
-    .map_err(broken)
+    .map_err(|e| broken(&e))
 }
 
 /// The keys of `paths` at the destination.
@@ -70,4 +108,16 @@ fn keys(paths: &ArrayRef, part: &Part) -> Result<ArrayRef> {
     }
     let Some(texts) = paths.as_any().downcast_ref::<StringArray>() else { return Err(Error::bug("paths are no texts")) };
     Ok(Arc::new(texts.iter().map(|path| part.re_root(path.unwrap_or_default())).collect::<StringArray>()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_side_by_side_are_one_run() {
+        assert!(runs(&[]).is_empty());
+        assert_eq!(runs(&[0, 1, 2]), [0..3]);
+        assert_eq!(runs(&[0, 1, 3, 5, 6]), [0..2, 3..4, 5..7]);
+    }
 }
