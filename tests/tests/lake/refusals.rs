@@ -278,7 +278,7 @@ fn a_file_that_does_not_fit_fails_the_commit_and_leaves_the_lake_as_it_was() {
         let outcome = without_room(kib, &words);
         assert!(matches!(outcome.code, 1 | 4), "{kib} KiB: {outcome}");
         let report = outcome.json();
-        let said = report["failures"][0]["error"].as_str().or(report["error"]["message"].as_str()).unwrap_or_default();
+        let said = report["failures"][0]["error"].as_str().or_else(|| report["error"]["message"].as_str()).unwrap_or_default();
         assert!(said.contains("File too large") || said.contains("room"), "{kib} KiB: {outcome}");
         let after = bed.stored();
         assert_eq!(after.keys().collect::<Vec<_>>(), before.keys().collect::<Vec<_>>(), "{kib} KiB: {outcome}");
