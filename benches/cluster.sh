@@ -3,6 +3,8 @@
 #
 #   benches/cluster.sh [OBJECTS]        100,000 objects unless said; needs Python 3 and curl
 #
+# LATENCY_MS (20), CONCURRENCY (64, objects at once in each executor) and PROFILE (release, or dev) may be set.
+#
 # Prints a row a size: objects a second, the scheduler's CPU time, and the wall time of the same export without a cluster. With
 # a store that answers after 20 ms, an executor with 64 objects at once does at most 3,200 a second: two should do twice that,
 # as long as the cores that all processes share here suffice.
@@ -12,9 +14,9 @@ cd "$(dirname "$0")/.."
 objects="${1:-100000}"
 latency="${LATENCY_MS:-20}"
 at_once="${CONCURRENCY:-64}"
-target="${CARGO_TARGET_DIR:-target}/release"
-cargo build --release --quiet --bin millrace
-cargo build --release --quiet -p millrace-tests --bin millrace-s3
+profile="${PROFILE:-release}"
+target="${CARGO_TARGET_DIR:-target}/${profile/dev/debug}"
+cargo build --workspace --profile "$profile" --quiet
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/millrace-cluster-XXXXXX")
 processes=()

@@ -80,11 +80,18 @@ pub(crate) struct ClusterSession<'a> {
 /// What the journal and the marks told so far.
 #[derive(Debug, Default)]
 struct Known {
-    outcomes: Outcomes,
+    outcomes: Arc<Outcomes>,
     /// Attempts whose doubts are taken care of.
     attempts: BTreeSet<String>,
     /// Rows and bytes done by the segments that were read for the running step.
     done: (u64, u64),
+}
+
+impl Known {
+    /// To be added to; the step before this one has been read to its end.
+    fn outcomes(&mut self) -> Result<&mut Outcomes> {
+        Arc::get_mut(&mut self.outcomes).ok_or_else(|| Error::bug("the outcomes of the step before are still being read"))
+    }
 }
 
 /// How a job ended.
@@ -118,8 +125,8 @@ impl<'a> ClusterSession<'a> {
         let journal = registry.open(&task.journal(), RequestClass::Control)?;
         let spool = temporary()?;
         let mut known = Known::default();
-        known.outcomes.refresh(&journal, spool.path()).await?;
-        known.outcomes.forget_failures();
+        known.outcomes()?.refresh(&journal, spool.path()).await?;
+        known.outcomes()?.forget_failures();
         // What an earlier driver lost sight of, its lease's successor waited for.
         let earlier = Attempts::read(registry, &task).await?;
         known.attempts = earlier.open.into_iter().chain(earlier.ended.into_keys()).collect();
@@ -168,10 +175,8 @@ impl<'a> ClusterSession<'a> {
         let ran = self.all(step, &mut known, (progress, &told)).await;
         self.settle(&mut known).await;
         ran?;
-        let outcomes = Arc::new(std::mem::take(&mut known.outcomes));
-        let all = replay(rows, Arc::clone(&outcomes)).map(|batch| without_undone(&batch?)).collect::<Vec<_>>().await;
-        known.outcomes = Arc::into_inner(outcomes).ok_or_else(|| Error::bug("outcomes are still being read"))?;
-        Ok(Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&OUTCOME_SCHEMA), futures::stream::iter(all))))
+        let outcomes = replay(rows, Arc::clone(&known.outcomes)).map(|batch| without_undone(&batch?));
+        Ok(Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&OUTCOME_SCHEMA), outcomes)))
     }
 
     /// Submits a step's shards until all their rows have outcomes, or the run is stopped.
@@ -189,7 +194,7 @@ impl<'a> ClusterSession<'a> {
             }
             let before = undone(&shards, known)?;
             let ended = self.job(step, &shards, known, told).await?;
-            known.outcomes.refresh(&self.journal, self.spool.path()).await?;
+            known.outcomes()?.refresh(&self.journal, self.spool.path()).await?;
             let error = match ended {
                 Ended::Stopped => return Ok(()),
                 Ended::Done => Error::unreachable("the cluster's job ended, and some of its rows have no outcome"),
@@ -243,7 +248,7 @@ impl<'a> ClusterSession<'a> {
             }
             if looked.elapsed() >= LOOKED {
                 looked = Instant::now();
-                for segment in known.outcomes.refresh(&self.journal, self.spool.path()).await? {
+                for segment in known.outcomes()?.refresh(&self.journal, self.spool.path()).await? {
                     let (rows, bytes) = Outcomes::done_in(&segment)?;
                     known.done = (known.done.0 + rows, known.done.1 + bytes);
                     moved = Instant::now();
