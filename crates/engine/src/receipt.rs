@@ -165,7 +165,7 @@ pub async fn read(destination: &Destination, folder: &str) -> Result<Receipt> {
     let at = destination.status();
     let Some((value, _)) = destination.get_json::<serde_json::Value>(&key).await? else {
         return Err(Error::corrupt(format!("{at}{key} is missing, though HEAD.json or the receipt after it names it"))
-            .with_help("restore it, or move `_millrace/` aside and export with --full"));
+            .with_help("restore it, or export with --full, which needs no earlier receipt"));
     };
     let format = value.get("format").and_then(serde_json::Value::as_u64);
     if format.is_some_and(|f| f == 0 || f > u64::from(RECEIPT_FORMAT)) {
@@ -178,7 +178,7 @@ pub async fn read(destination: &Destination, folder: &str) -> Result<Receipt> {
     }
     serde_json::from_value(value).map_err(|e| {
         Error::corrupt(format!("{at}{key} cannot be understood: {e}"))
-            .with_help("somebody changed it: restore it, or move `_millrace/` aside and export with --full")
+            .with_help("somebody changed it: restore it, or export with --full, which needs no earlier receipt")
     })
 }
 

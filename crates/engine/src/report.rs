@@ -109,9 +109,6 @@ pub struct RunReport {
     pub run: String,
     /// How it stands.
     pub state: State,
-    /// Who runs it, where: `user@host (process N)`.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub by: String,
     /// RFC 3339.
     pub update_time: String,
     /// The source as it was given.
@@ -155,6 +152,9 @@ pub struct RunReport {
     pub receipt: Option<String>,
     /// The marker's name.
     pub marker: Option<String>,
+    /// Who runs it, where: `user@host (process N)`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub by: String,
     /// Things a person should know: held-back markers, a changed selection, an old dump.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,

@@ -9,7 +9,6 @@ use super::{BUCKET, PREFIX, Place, Stage};
 const FIELDS: [&str; 25] = [
     "run",
     "state",
-    "by",
     "update_time",
     "source",
     "destination",
@@ -30,6 +29,7 @@ const FIELDS: [&str; 25] = [
     "plan_ms",
     "receipt",
     "marker",
+    "by",
     "notes",
     "error",
 ];
@@ -129,7 +129,7 @@ fn a_plan_has_the_same_counts_under_the_same_names() {
     let planned = stage.millrace("plan").args([stage.source("day4"), stage.destination()]).run().expect_code(0);
     let fields = fields(&planned.stdout);
     let mut expected = FIELDS[..23].to_vec();
-    expected.insert(21, "plan");
+    expected.insert(20, "plan");
     assert_eq!(fields, expected);
     let planned = planned.json();
     assert_adds_up(&planned);
@@ -180,10 +180,12 @@ fn the_requests_are_those_that_the_server_saw() {
                 let told = report["requests"]["data"].as_u64().unwrap() + report["requests"]["control"].as_u64().unwrap();
                 assert!(!is_local || told == log.len() as u64 - resolved, "{label}: {told}\n{log}");
             }
-            let control = report["requests"]["control"].as_u64().unwrap();
+            // A lease, a plan of six shards, a journal, a receipt and markers; what planning reads of the source is apart.
+            let metadata = log.for_prefix("lake", "orders/_lakefs/").len() as u64;
+            let control = report["requests"]["control"].as_u64().unwrap().saturating_sub(metadata);
             let seconds = report["elapsed_ms"].as_u64().unwrap() / 1000;
             assert!(
-                stage.cluster.is_some() || control <= 30 + 2 * 6 + 2 * seconds,
+                stage.cluster.is_some() || (1..=30 + 2 * 6 + 2 * seconds).contains(&control),
                 "{label}: {control} requests for control\n{log}"
             );
             let looked = log.filter(|op| !op.is_write() && op.bucket == BUCKET && !op.key.contains("_millrace/"));
