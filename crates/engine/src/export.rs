@@ -54,7 +54,9 @@ async fn export_into(
     let view = view(request)?;
     for _ in 0..RACES {
         let head = watch(&destination, stop, progress).await?;
-        if up_to_date(&head.file, request, &view) && is_finished(&destination, &head.file, &request.markers).await? {
+        // A lease that nobody holds any more is cleared away, so that the next run need not wait for it.
+        let free = head.file.lease.is_none();
+        if free && up_to_date(&head.file, request, &view) && is_finished(&destination, &head.file, &request.markers).await? {
             nothing_to_do(&head.file, request, report);
             return Ok(());
         }

@@ -59,7 +59,7 @@ struct Work {
     executed: Executed,
     /// This attempt kept the plan at the destination, and HEAD was not asked to name it yet.
     stored: bool,
-    /// HEAD names the run: something may have changed.
+    /// HEAD names the run and SUCCESS is gone: something may have changed.
     begun: bool,
 }
 
@@ -128,9 +128,10 @@ impl Run<'_> {
             head.marker = None;
         });
         begin.await?;
-        work.begun = true;
         let known = self.take_up(&unfinished, resumes, progress).await?;
         marker::success_off(self.destination, &self.plan.commit, self.markers.keep_success).await?;
+        // From here on FAILURE may speak for the destination: SUCCESS does not.
+        work.begun = true;
         let worked = self.work((known, elsewhere), report, &mut work.executed, progress).await;
         tell(report, &work.executed);
         // Where nothing could be reached, that is the reason, whatever broke first.

@@ -21,7 +21,20 @@ const LOOKED_AT: Duration = Duration::from_millis(500);
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Seen {
     nonce: String,
+    /// Its process had ended by then.
+    gone: bool,
     since: u64,
+}
+
+impl Seen {
+    fn now(head: &HeadFile, gone: bool) -> Self {
+        Self { nonce: head.nonce.clone(), gone, since: since_boot() }
+    }
+
+    /// Nothing has changed since: neither HEAD nor whether its holder lives.
+    fn still(&self, head: &HeadFile, gone: bool) -> bool {
+        self.nonce == head.nonce && self.gone == gone
+    }
 }
 
 /// What to do about a lease that stands in HEAD.
@@ -41,8 +54,8 @@ fn verdict(head: &HeadFile, seen: Option<&Seen>, now: u64, gone: bool, settled: 
     let Some(lease) = &head.lease else { return Verdict::Take };
     match seen {
         Some(seen) if seen.nonce != head.nonce && !gone => Verdict::Held,
-        // Its last words arrive late: they are waited for anew.
-        Some(seen) if seen.nonce != head.nonce => Verdict::Wait(LOOKED_AT),
+        // It ended while it was watched, or its last words arrive late: what it sent last is waited for anew.
+        Some(seen) if !seen.still(head, gone) => Verdict::Wait(LOOKED_AT),
         None if gone && settled => Verdict::Take,
         None => Verdict::Wait(LOOKED_AT),
         Some(seen) => {
@@ -70,8 +83,8 @@ pub async fn watch(destination: &Destination, stop: &CancellationToken, progress
             Verdict::Held => return Err(held(destination, holder)),
             Verdict::Take => return Ok(head),
             Verdict::Wait(time) => {
-                if seen.as_ref().is_none_or(|seen| seen.nonce != head.file.nonce) {
-                    seen = Some(Seen { nonce: head.file.nonce.clone(), since: since_boot() });
+                if !seen.as_ref().is_some_and(|seen| seen.still(&head.file, gone)) {
+                    seen = Some(Seen::now(&head.file, gone));
                     progress.note(&waiting(holder, gone));
                 }
                 let stopped = || Error::new(ErrorKind::Interrupted, "stopped while it waited for another run");
@@ -167,24 +180,26 @@ mod tests {
     #[test]
     fn a_free_lease_is_taken_and_a_living_holder_is_left_alone() {
         assert_eq!(verdict(&HeadFile::default(), None, 0, false, false), Verdict::Take);
-        let seen = Seen { nonce: "a".into(), since: 1000 };
+        let seen = Seen { nonce: "a".into(), gone: false, since: 1000 };
         assert_eq!(verdict(&head("a"), None, 0, false, false), Verdict::Wait(LOOKED_AT));
         assert_eq!(verdict(&head("b"), Some(&seen), 1500, false, false), Verdict::Held);
     }
 
     #[test]
     fn a_lease_that_does_not_move_is_taken_after_its_time_and_the_longest_request() {
-        let seen = Seen { nonce: "a".into(), since: 1000 };
+        let seen = Seen { nonce: "a".into(), gone: false, since: 1000 };
         assert_eq!(verdict(&head("a"), Some(&seen), 90_999, false, false), Verdict::Wait(Duration::from_millis(1)));
         assert_eq!(verdict(&head("a"), Some(&seen), 91_000, false, false), Verdict::Take);
     }
 
     #[test]
     fn of_a_process_that_ended_only_the_longest_request_is_waited_for() {
-        let seen = Seen { nonce: "a".into(), since: 1000 };
+        let seen = Seen { nonce: "a".into(), gone: true, since: 1000 };
         assert_eq!(verdict(&head("a"), Some(&seen), 30_999, true, false), Verdict::Wait(Duration::from_millis(1)));
         assert_eq!(verdict(&head("a"), Some(&seen), 31_000, true, false), Verdict::Take);
         assert_eq!(verdict(&head("a"), None, 0, true, true), Verdict::Take);
         assert_eq!(verdict(&head("b"), Some(&seen), 31_000, true, false), Verdict::Wait(LOOKED_AT), "its last renewal came late");
+        let alive = Seen { gone: false, ..seen };
+        assert_eq!(verdict(&head("a"), Some(&alive), 31_000, true, false), Verdict::Wait(LOOKED_AT), "it died while it was watched");
     }
 }
