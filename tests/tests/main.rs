@@ -10,5 +10,6 @@ mod export;
 mod lake;
 mod look;
 mod made;
+mod runs;
 mod sdk;
 mod verify;
