@@ -119,7 +119,7 @@ fn a_request_that_hangs_is_abandoned_and_a_second_signal_waits_for_nothing() {
 #[test]
 fn a_run_is_cancelled_from_elsewhere() {
     let bed = bed();
-    bed.stage.server.latency(Duration::from_millis(50));
+    bed.stage.server.latency(Duration::from_millis(250));
     let running = bed.export(Want::all("B"), &[FULL.as_slice(), &["--lease-ttl", "6s"]].concat()).spawn();
     until("it copies", || bed.stage.server.log().of("CopyObject").len() > 3);
     let status = bed.millrace("status").arg(bed.stage.destination()).run().expect_code(0).json();

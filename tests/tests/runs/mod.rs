@@ -164,7 +164,11 @@ impl Bed {
     /// Exports it to its end and looks at everything.
     #[track_caller]
     fn exported(&self, want: Want, options: &[&str]) -> Outcome {
-        let outcome = self.export(want, options).run().expect_code(0);
+        let mut outcome = self.export(want, options).run().expect_code(0);
+        // The last request of a killed run may land behind a run that had nothing to do: the next one clears its lease away.
+        if outcome.json()["rounds"] == serde_json::json!([]) && !self.stage.head()["lease"].is_null() {
+            outcome = self.export(want, options).run().expect_code(0);
+        }
         assert_eq!(outcome.json()["state"], "succeeded", "{outcome}");
         self.is_at_rest(want, &outcome);
         outcome
