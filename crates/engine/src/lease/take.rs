@@ -200,6 +200,10 @@ mod tests {
         assert_eq!(verdict(&head("a"), None, 0, true, true), Verdict::Take);
         assert_eq!(verdict(&head("b"), Some(&seen), 31_000, true, false), Verdict::Wait(LOOKED_AT), "its last renewal came late");
         let alive = Seen { gone: false, ..seen };
-        assert_eq!(verdict(&head("a"), Some(&alive), 31_000, true, false), Verdict::Wait(LOOKED_AT), "it died while it was watched");
+        assert_eq!(
+            verdict(&head("a"), Some(&alive), 31_000, true, false),
+            Verdict::Wait(LOOKED_AT),
+            "it died while it was watched"
+        );
     }
 }
