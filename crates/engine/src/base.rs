@@ -82,7 +82,11 @@ pub async fn believed(destination: &Destination, head: &HeadFile, request: &Expo
         believed.notes.push(unfinished::shown(&plan.run, rows(plan), known));
         believed.base.done.extend(plan.view.rounds.done.clone());
     }
-    believed.base.unknown.extend(request.unknown.iter().flat_map(|key| part.paths_of(key)));
+    for path in request.unknown.iter().flat_map(|key| part.paths_of(key)) {
+        believed.base.doubts.remove(&path);
+        believed.base.untouched.remove(&path);
+        believed.base.unknown.insert(path);
+    }
     match (current, plans.first().and_then(|p| p.claim.clone())) {
         (Some(current), _) => from_head(destination, current, request, &mut believed).await?,
         (None, Some(claim)) => {
@@ -139,6 +143,8 @@ async fn from_head(destination: &Destination, current: &Current, request: &Expor
         }
         all_unknown(destination, current, believed).await?;
         believed.base.unknown.extend(std::mem::take(&mut believed.base.known).into_keys());
+        believed.base.doubts.clear();
+        believed.base.untouched.clear();
         believed.distrust = true;
         believed.base.commit = Some(PlanBase { commit: from.id.clone(), metarange: from.metarange.clone(), claimed: true });
         return Ok(());
@@ -183,6 +189,8 @@ async fn all_unknown(destination: &Destination, current: &Current, believed: &mu
     let chain = receipt::chain(destination, &current.receipt).await?;
     let part = Part::new(&current.view.prefix);
     let paths = present_keys(destination, &chain).await?;
+    believed.base.doubts.clear();
+    believed.base.untouched.clear();
     let known = &believed.base.known;
     let paths = paths.iter().flat_map(|key| part.paths_of(key)).filter(|path| !known.contains_key(path));
     believed.base.unknown.extend(paths);

@@ -3,6 +3,7 @@
 //! A key is known when every row that the run had for it was done; its state is then the row's. Every other key of the run is
 //! unknown. Completion markers are always unknown: they are cheap to write again, and wrong ones are dear.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -10,7 +11,8 @@ use datafusion::arrow::array::{Array, AsArray, RecordBatch};
 use datafusion::prelude::ParquetReadOptions;
 use futures::TryStreamExt;
 use futures::stream::BoxStream;
-use planner::plan::{Action, PlanFile, ROW_SCHEMA};
+use planner::plan::{Action, PlanFile, ROW_SCHEMA, Step};
+use planner::planning::Doubt;
 use planner::round::is_marker;
 use planner::{Base, Error, Part, Result};
 use worker::journal::{Outcomes, replay};
@@ -28,6 +30,8 @@ pub(crate) struct Unfinished {
     /// Its plan, as it is stored at the destination.
     pub plan: PlanFile,
     outcomes: Arc<Outcomes>,
+    /// Its journal counts.
+    believed: bool,
     _segments: tempfile::TempDir,
 }
 
@@ -39,17 +43,20 @@ impl Unfinished {
     pub(crate) async fn load(destination: &Destination, plan: PlanFile, believe: bool) -> Result<Self> {
         let segments = temporary()?;
         let outcomes = if believe { resume::journal(destination, &plan.run, segments.path()).await? } else { Arc::default() };
-        Ok(Self { plan, outcomes, _segments: segments })
+        Ok(Self { plan, outcomes, believed: believe, _segments: segments })
     }
 
-    /// Its rows with their outcomes, in the order of the plan.
-    async fn rows(&self, destination: &Destination) -> Result<BoxStream<'static, Result<RecordBatch>>> {
+    /// The rows of a step with their outcomes.
+    async fn step(&self, destination: &Destination, step: &Step) -> Result<BoxStream<'static, Result<RecordBatch>>> {
         let context = session();
         let files = destination.metadata(&format!("{}/plan", run_folder(&self.plan.run)))?;
-        let shards = self.plan.shards().map(|(_, _, shard)| shard.file.as_str());
-        let table = Files::mount(&context, 0, &files)?.table(shards, &ROW_SCHEMA)?;
+        let table = Files::mount(&context, 0, &files)?.table(step.shards.iter().map(|shard| shard.file.as_str()), &ROW_SCHEMA)?;
         let rows = context.read_table(table)?.execute_stream().await?;
         Ok(Box::pin(replay(rows, Arc::clone(&self.outcomes)).map_err(Error::from)))
+    }
+
+    fn steps(&self) -> impl Iterator<Item = &Step> {
+        self.plan.rounds.iter().flat_map(|round| &round.steps).filter(|step| step.rows() > 0)
     }
 
     /// Lays its keys over `base`. How many of them are known.
@@ -58,12 +65,17 @@ impl Unfinished {
     /// `Corrupt` for a stored plan that has lost rows.
     pub(crate) async fn lay_over(&self, destination: &Destination, part: &Part, base: &mut Base) -> Result<u64> {
         let (mut seen, mut known) = (0, 0);
-        if !self.plan.is_empty() {
-            let mut rows = self.rows(destination).await?;
+        // A step begins when all rows of those before it are done, and told.
+        let mut begun = true;
+        for step in self.steps() {
+            let (mut rows, mut done) = (self.step(destination, step).await?, 0);
             while let Some(batch) = rows.try_next().await? {
+                let laid = lay_batch(&batch, part, base, begun || !self.believed)?;
                 seen += batch.num_rows() as u64;
-                known += lay_batch(&batch, part, base)?;
+                done += laid.done;
+                known += laid.known;
             }
+            begun &= done == step.rows();
         }
         let planned: u64 = self.plan.rounds.iter().map(planner::plan::Round::rows).sum();
         if seen != planned {
@@ -80,13 +92,24 @@ enum Told {
     Known(Option<Vec<u8>>),
 }
 
-fn lay_batch(batch: &RecordBatch, part: &Part, base: &mut Base) -> Result<u64> {
+/// Rows that were laid over a base.
+#[derive(Debug, Default)]
+struct Laid {
+    /// Of which it is known what they left.
+    known: u64,
+    /// Which were done.
+    done: u64,
+}
+
+/// `begun`: the rows' step may have begun.
+fn lay_batch(batch: &RecordBatch, part: &Part, base: &mut Base, begun: bool) -> Result<Laid> {
     let column = |name: &str| batch.column_by_name(name).ok_or_else(|| Error::bug(format!("outcomes have no column `{name}`")));
     let (keys, paths, actions) =
         (column("key")?.as_string::<i32>(), column("path")?.as_string::<i32>(), column("action")?.as_string::<i32>());
     let (ok, identity) = (column("ok")?.as_boolean(), column("identity")?.as_binary::<i32>());
-    let mut known = 0;
+    let mut laid = Laid::default();
     for i in 0..batch.num_rows() {
+        laid.done += u64::from(ok.value(i));
         let (key, path) = (keys.value(i), paths.value(i));
         let ways = part.paths_of(key);
         let told = if !ok.value(i) || is_marker(key) || ways.len() != 1 || ways[0] != path {
@@ -98,19 +121,43 @@ fn lay_batch(batch: &RecordBatch, part: &Part, base: &mut Base) -> Result<u64> {
         };
         match told {
             Told::Unknown => {
+                let one = ways.len() == 1 && ways[0] == path;
+                let is_copy = Action::parse(actions.value(i)) == Some(Action::Copy);
+                let written = identity.is_valid(i).then(|| identity.value(i).to_vec());
+                let certain = one && (!begun || written.is_some() == is_copy);
+                let written = written.filter(|_| begun);
                 for way in ways {
-                    base.known.remove(&way);
-                    base.unknown.insert(way);
+                    doubt(base, way, certain.then(|| written.iter().cloned().collect()), begun);
                 }
             }
             Told::Known(state) => {
                 base.unknown.remove(path);
+                base.doubts.remove(path);
+                base.untouched.remove(path);
                 base.known.insert(path.to_owned(), state);
-                known += 1;
+                laid.known += 1;
             }
         }
     }
-    Ok(known)
+    Ok(laid)
+}
+
+/// What is under `path` is unknown from now on: what it was before, or what a run may have written; `None`: anything.
+fn doubt(base: &mut Base, path: String, written: Option<BTreeSet<Vec<u8>>>, begun: bool) {
+    if begun {
+        base.untouched.remove(&path);
+    } else if !base.unknown.contains(&path) && !base.known.contains_key(&path) {
+        base.untouched.insert(path.clone());
+    }
+    let before = base.known.remove(&path);
+    // What was known to be there is what the base's was replaced by.
+    let new = Doubt { base: before.is_none(), ..Doubt::default() };
+    let doubt = base.doubts.entry(path.clone()).or_insert(Some(new));
+    match (doubt.as_mut(), written) {
+        (Some(doubt), Some(written)) => doubt.written.extend(before.flatten().into_iter().chain(written)),
+        _ => *doubt = None,
+    }
+    base.unknown.insert(path);
 }
 
 /// Puts what superseded runs did before what this one did: `changes` becomes one row a key, the newest. The rows of the new
@@ -130,9 +177,11 @@ pub(crate) async fn inherit(
         let at = folder.join(format!("inherited-{rank}"));
         std::fs::create_dir_all(&at).map_err(|e| Error::unreachable(format!("{}: {e}", at.display())))?;
         let mut writer = ChangesWriter::create(&at)?;
-        let mut rows = run.rows(destination).await?;
-        while let Some(batch) = rows.try_next().await? {
-            writer.append(&batch)?;
+        for step in run.steps() {
+            let mut rows = run.step(destination, step).await?;
+            while let Some(batch) = rows.try_next().await? {
+                writer.append(&batch)?;
+            }
         }
         let (path, _) = writer.finish()?;
         parts.push((rank, path));

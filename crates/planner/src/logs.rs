@@ -26,9 +26,9 @@ use crate::round::{LogKind, LogPlace};
 /// How an entry of a log differs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Change {
-    /// In the target, not in the base.
+    /// In the target, not in the base; or it may be there already, as the target has it.
     Added,
-    /// In both, not the same; or what is there is unknown.
+    /// In both, not the same; or what is there may be anything.
     Changed,
     /// In both, the same, and written again.
     Rewritten,

@@ -42,6 +42,15 @@ pub struct BaseTree {
     pub metarange: Metarange,
 }
 
+/// What runs that did not finish may have left under a path, beside nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Doubt {
+    /// What the base has.
+    pub base: bool,
+    /// Identities of what the runs may have written.
+    pub written: BTreeSet<Vec<u8>>,
+}
+
 /// What the destination is believed to hold.
 #[derive(Debug, Clone, Default)]
 pub struct Base {
@@ -52,6 +61,10 @@ pub struct Base {
     pub view: Option<View>,
     /// Paths in the lake whose state at the destination is unknown: of runs that did not finish.
     pub unknown: BTreeSet<String>,
+    /// What may be there of unknown paths, beside nothing. `None`, and a path that is missing here: anything.
+    pub doubts: BTreeMap<String, Option<Doubt>>,
+    /// Unknown paths that no unfinished run has come to, so that what the base has is there all the same.
+    pub untouched: BTreeSet<String>,
     /// Paths whose state at the destination is known otherwise than from the commit: the identity of what is there, or
     /// `None` where nothing is. None of them is unknown as well.
     pub known: BTreeMap<String, Option<Vec<u8>>>,

@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use millrace_tests::tree::data_only;
+use millrace_tests::{
+    s3::{Fate, Fault, Rule, Target, Victim},
+    tree::data_only,
+};
 
-use super::{BUCKET, Effect, Place, Stage, Tree, success};
+use super::{BUCKET, Effect, PREFIX, Place, Stage, Tree, success};
 use crate::made::{MadeLake, Objects, objects};
 
 const DONE: &[&str] = &["--preset", "none", "--done-file", "_DONE", "--done-prefix", "t/[^/]+|s", "--force"];
@@ -150,4 +153,162 @@ fn a_plan_remembers_the_status_path() {
     stage.millrace("apply").arg(&plan).run().expect_code(0);
     assert_eq!(stage.tree(), stage.expected("load"));
     assert!(stage.tree_of("status").contains_key(&success(&stage.lake.commit("load").id)));
+}
+
+/// What lies below a folder, without done files.
+fn folder_of(tree: &Tree, folder: &str) -> Objects {
+    let inside = tree.iter().filter(|(key, _)| key.starts_with(folder) && !key.ends_with("/_DONE") && !key.ends_with("/_READY"));
+    inside.map(|(key, body)| (key.clone(), body.clone())).collect()
+}
+
+#[test]
+fn a_done_file_never_stands_over_a_mixture_whatever_is_killed() {
+    let commit = |version: &str| {
+        let keys = ["t/a/x", "t/a/y", "t/a/z/w", "t/b/x", "t/b/y", "u/x"];
+        objects(&keys.map(|key| (key, version)))
+    };
+    let commits = ["1", "2", "3"].map(commit);
+    let lake = MadeLake::new(3, &[("first", &commits[0]), ("second", &commits[1]), ("third", &commits[2])]);
+    let stage = Stage::of(lake.clone(), Place::Bucket, Place::Bucket);
+    stage.server.watch(move |op, buckets| {
+        if op.bucket != BUCKET || !op.is_write() {
+            return Ok(());
+        }
+        let tree = buckets.tree(BUCKET, PREFIX);
+        for folder in ["t/a/", "t/b/"] {
+            let says = tree.keys().find(|key| [format!("{folder}_DONE"), format!("{folder}_READY")].contains(key));
+            let there = folder_of(&tree, folder);
+            if let Some(says) = says.filter(|_| commits.iter().all(|commit| folder_of(commit, folder) != there)) {
+                return Err(format!("{says} stands over {:?}", there.keys()));
+            }
+        }
+        Ok(())
+    });
+    let options = |name: &'static str| {
+        [
+            "--preset",
+            "none",
+            "--done-file",
+            name,
+            "--done-prefix",
+            "t/[^/]+",
+            "--force",
+            "--concurrency",
+            "2",
+            "--request-timeout",
+            "1s",
+        ]
+    };
+    stage.exported("first", &options("_DONE"));
+    let before = stage.server.snapshot();
+    // 6 copies, 2 old done files, 2 new ones: at the first, in the midst, and among the last.
+    for (target, n, after, name) in [
+        (Target::on("CopyObject"), 1, "second", "_READY"),
+        (Target::on("CopyObject"), 4, "first", "_DONE"),
+        (Target::on("PutObject").suffix("/_READY"), 1, "third", "_DONE"),
+        (Target::on("PutObject").suffix("/_READY"), 2, "third", "_OTHER"),
+        (Target::on("PutObject").suffix("/_READY"), 2, "second", "_READY"),
+    ] {
+        stage.server.restore(before.clone());
+        killed(&stage, "second", &options("_READY"), target, n);
+        let done = |folder: &str| format!("{folder}{name}");
+        let said = stage.exported(after, &options(name));
+        assert_eq!(stage.data(), with_done(&stage.expected(after), &[&done("t/a/"), &done("t/b/")]), "{said}");
+        stage.server.assert_no_violations();
+    }
+}
+
+/// Kills an export at its `n`th request that is meant; the request is carried out.
+fn killed(stage: &Stage, label: &str, options: &[&str], target: Target, n: u64) {
+    let process = Victim::default();
+    let rule = stage.server.fault(Rule::new(target.bucket(BUCKET), Fault::kill(&process, Fate::Applied)).nth(n));
+    let running = stage.millrace("export").args([stage.source(label), stage.destination()]).args(options).spawn();
+    process.is(running.id());
+    let ended = running.wait();
+    assert_eq!((ended.code, stage.server.hits(rule)), (-1, 1), "{ended}");
+    stage.server.clear_faults();
+}
+
+#[test]
+fn a_killed_export_with_a_status_path_is_seen_there_and_gone_on_with() {
+    let mut big = objects(&[("a", "1"), ("b/c", "2")]);
+    big.insert("big".to_owned(), vec![7; (64 << 20) + 1]);
+    let lake = MadeLake::new(5, &[("big", &big)]);
+    let stage = Stage::of(lake.clone(), Place::Folder, Place::Bucket);
+    let status = stage.place("status");
+    let options = ["--status-path", status.as_str(), "--request-timeout", "1s"];
+    killed(&stage, "big", &options, Target::on("UploadPart"), 2);
+    assert_eq!(stage.server.open_uploads().len(), 1, "an upload in parts is open");
+    let seen = stage.millrace("status").arg(&status).run().json();
+    assert_eq!((&seen["state"], &seen["error"]["kind"]), (&"failed".into(), &"interrupted".into()), "{seen}");
+    let refused = stage.millrace("verify").arg(&status).run().expect_code(3);
+    assert!(refused.stdout.contains("has no receipt"), "{refused}");
+    let said = stage.exported("big", &options);
+    assert_eq!(said["run"], seen["run"], "it is gone on with: {said}");
+    assert_eq!(stage.tree(), stage.expected("big"), "nothing but data is under the root");
+    assert!(stage.server.open_uploads().is_empty());
+    verified(&stage, &status, &[]);
+}
+
+#[track_caller]
+fn verified(stage: &Stage, place: &str, options: &[&str]) -> serde_json::Value {
+    let report = stage.millrace("verify").arg(place).args(options).run().expect_code(0).json();
+    assert_eq!((&report["state"], &report["foreign"]), (&"equal".into(), &0.into()), "{report}");
+    report
+}
+
+#[test]
+fn verify_knows_done_files_and_the_status_path() {
+    for (to, status) in
+        [(Place::Bucket, "status"), (Place::Bucket, "out/.status"), (Place::Folder, "status"), (Place::Folder, "out/.status")]
+    {
+        let lake = lake();
+        let stage = Stage::of(lake.clone(), to, to);
+        let status = stage.place(status);
+        let below = status.contains("out/");
+        let export = [DONE, &["--status-path", &status]].concat();
+        let source = stage.source("second");
+        for label in ["first", "second"] {
+            stage.exported(label, &export);
+        }
+        let against = ["--against", source.as_str()];
+        for options in [&[][..], &against, &["--deep"], &[against.as_slice(), &["--deep"]].concat()] {
+            let report = verified(&stage, &status, options);
+            assert_eq!(
+                (report["objects"].as_u64(), report["destination"].as_str()),
+                (Some(7), Some(&*format!("{}/", stage.destination()))),
+                "{report}"
+            );
+            assert_eq!(report["own"].as_u64() > Some(0), below, "{report}");
+        }
+        // One that is gone and one that was written into are found, and mended by what would have written them.
+        stage.put_foreign("t/a/_DONE", "more");
+        stage.remove("t/b/_DONE");
+        stage.put_foreign("t/x", "other");
+        let report = stage.millrace("verify").arg(&status).run().expect_code(1).json();
+        assert_eq!(
+            (&report["missing"], &report["changed"], &report["differences"]),
+            (&1.into(), &2.into(), &3.into()),
+            "{report}"
+        );
+        let report = stage.millrace("verify").arg(&status).arg("--repair").run().expect_code(0).json();
+        assert_eq!(report["state"], "repaired", "{report}");
+        verified(&stage, &status, &against);
+        let data: Tree = stage.data().into_iter().filter(|(key, _)| !key.starts_with(".status/")).collect();
+        assert_eq!(data, with_done(&stage.expected("second"), &["t/a/_DONE", "t/b/_DONE"]));
+        // What was exported with a status path says so where it is looked for beside the data.
+        let refused = stage.millrace("verify").arg(stage.destination()).run();
+        assert!(refused.code != 0 && refused.stdout.contains("of exports with --status-path name that place"), "{refused}");
+    }
+}
+
+#[test]
+fn an_object_of_the_commit_cannot_take_a_name_at_the_status_path() {
+    let tree = objects(&[("a/EXPORT_x_SUCCESS", "1"), ("b", "2")]);
+    let lake = MadeLake::new(5, &[("only", &tree)]);
+    let stage = Stage::of(lake.clone(), Place::Bucket, Place::Bucket);
+    let refused = stage.export("only", &["--status-path", &stage.place("out/a")]).expect_code(3).json();
+    let message = refused["error"]["message"].as_str().unwrap();
+    assert!(message.contains("`a/EXPORT_x_SUCCESS` is a name that Millrace keeps for itself"), "{message}");
+    stage.exported("only", &["--status-path", &stage.place("out/c")]);
 }

@@ -227,6 +227,14 @@ impl Stage {
         }
     }
 
+    /// Takes an object of the destination away.
+    pub(crate) fn remove(&self, key: &str) {
+        match self.to {
+            Place::Folder => fs::remove_file(self.path("out").join(key)).unwrap(),
+            Place::Bucket => self.server.delete(BUCKET, &format!("{PREFIX}{key}")),
+        }
+    }
+
     /// When which object at the destination was written: a rewrite shows, even with the same bytes.
     pub(crate) fn stamps(&self) -> BTreeMap<String, String> {
         match self.to {

@@ -1,5 +1,7 @@
 //! Presets of tables and sites: after every single operation the destination can be read, forward, back and sideways.
 
+mod killed;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex},
@@ -186,29 +188,34 @@ fn a_delta_table_can_be_read_at_every_step_commit_by_commit_forward_and_back() {
     }
 }
 
+/// Commits that follow any earlier one, as on branches that are reset.
+fn delta_commits(random: &mut Random) -> Vec<(String, Two)> {
+    let mut commits: Vec<(String, Two)> = Vec::new();
+    for number in 0..7 {
+        let parent = random.below(number + 1);
+        let mut tables = commits.get(usize::try_from(parent).unwrap()).map_or_else(Two::default, |c| c.1.clone());
+        for table in &mut tables {
+            for more in 0..random.below(4) {
+                table.commit(random, number * 10 + more);
+                if random.chance(30) {
+                    table.checkpoint();
+                }
+            }
+            if random.chance(30) {
+                table.clean();
+            }
+        }
+        commits.push((format!("c{number}"), tables));
+    }
+    commits
+}
+
 #[test]
 #[expect(clippy::print_stdout, reason = "the steps before a failure must be seen")]
 fn a_delta_table_can_be_read_at_every_step_from_any_commit_to_any_other() {
     for seed in 101..=100 + soak(3, 60) {
-        // Commits follow any earlier one, as on branches that are reset.
         let random = &mut Random(seed);
-        let mut commits: Vec<(String, Two)> = Vec::new();
-        for number in 0..7 {
-            let parent = random.below(number + 1);
-            let mut tables = commits.get(usize::try_from(parent).unwrap()).map_or_else(Two::default, |c| c.1.clone());
-            for table in &mut tables {
-                for more in 0..random.below(4) {
-                    table.commit(random, number * 10 + more);
-                    if random.chance(30) {
-                        table.checkpoint();
-                    }
-                }
-                if random.chance(30) {
-                    table.clean();
-                }
-            }
-            commits.push((format!("c{number}"), tables));
-        }
+        let commits = delta_commits(random);
         let lake: Vec<_> = commits.iter().map(|(label, tables)| (label.clone(), two(tables))).collect();
         let (stage, judged, _lake) = staged(&lake, 1 + seed % 3 * 5);
         let mut before = (String::new(), Two::default());

@@ -9,7 +9,7 @@ use datafusion::arrow::array::{Array, BooleanArray};
 use futures::stream::{self, StreamExt, TryStreamExt};
 
 use super::copies::Copies;
-use super::{Found, PlanRequest};
+use super::{Doubt, Found, PlanRequest};
 use crate::blocking::{Fate, Found as Relation, Paths};
 use crate::directories::{Closed, Decision, Directories, MarkerRow, RowFacts};
 use crate::entry::{EntryBatch, EntryRow};
@@ -42,6 +42,8 @@ pub(super) struct Assembly<'a> {
     prefix_bytes: usize,
     full: bool,
     known: &'a BTreeMap<String, Option<Vec<u8>>>,
+    doubts: &'a BTreeMap<String, Option<Doubt>>,
+    untouched: &'a BTreeSet<String>,
     force: bool,
     names: Names,
     listed: &'a BTreeSet<String>,
@@ -129,6 +131,8 @@ impl<'a> Assembly<'a> {
             done_files: 0,
             full: request.full,
             known: &request.base.known,
+            doubts: &request.base.doubts,
+            untouched: &request.base.untouched,
             force: request.force,
             names: Names::new(request.stores.key_rules(request.destination).folding),
             listed: &request.base.listed,

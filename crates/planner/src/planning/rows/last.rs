@@ -113,11 +113,22 @@ impl Assembly<'_> {
         self.rounds.order().pointer_of(folder_of(key)).as_deref() == Some(key)
     }
 
+    /// What is under an unknown path is what the target has, or nothing.
+    fn is_target_or_nothing(&self, judged: &Judged<'_>, i: usize, path: &str) -> bool {
+        let Some(Some(doubt)) = self.doubts.get(path) else { return false };
+        let wanted = judged.batch.right.identity().value(i);
+        let of_base = !doubt.base || !judged.base.value(i) || judged.batch.same.value(i);
+        of_base && doubt.written.iter().all(|identity| identity == wanted)
+    }
+
     fn log_row(&mut self, judged: &Judged<'_>, i: usize, row: &OwnRow<'_>, is_pointer: bool) {
         let place = match row.order {
             RoundOrder::Log(_) if !is_pointer => Some(self.rounds.order().log_place(row.key).unwrap_or_default()),
             _ => None,
         };
+        let untouched = row.unknown && self.untouched.contains(row.path);
+        let absent = untouched && !judged.base.value(i) && !row.target;
+        let as_wanted = row.target && row.unknown && self.is_target_or_nothing(judged, i, row.path);
         let open = self.open_log(folder_of(row.key));
         let entry = row.target.then(|| judged.entry(&judged.batch.right, i));
         let (Some(place), RoundOrder::Log(kind)) = (place, row.order) else {
@@ -130,11 +141,12 @@ impl Assembly<'_> {
         if row.target {
             log.has(&place.version);
         }
-        if !row.changed {
+        if !row.changed || absent {
             return;
         }
         let change = match (row.target, row.unknown, row.base) {
             (false, ..) => Change::Removed,
+            (true, true, _) if as_wanted => Change::Added,
             (true, false, false) => Change::Added,
             (true, false, true) if row.same => Change::Rewritten,
             _ => Change::Changed,
