@@ -13,6 +13,7 @@ mod cluster;
 mod control;
 pub mod destination;
 mod export;
+mod failures;
 pub mod guards;
 pub mod head;
 pub mod lake;

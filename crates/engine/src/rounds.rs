@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use worker::copy::{CopyExec, CopySpec, Ledger};
 use worker::{FailureKind, Registry};
 
+use crate::failures::FailureList;
 use crate::lease::Lease;
 use crate::progress::{Progress, RoundProgress};
 use crate::receipt::ChangesWriter;
@@ -63,6 +64,8 @@ pub(crate) struct Executed {
     pub rounds: Vec<RoundReport>,
     /// The first failed rows, at most as many as a FAILURE marker lists.
     pub failures: Vec<Failure>,
+    /// All of them.
+    pub list: Option<FailureList>,
     /// Failed rows whose failure is not theirs: any other row would have met it at that store as well.
     pub of_the_store: u64,
     /// Failed rows whose bucket is not there: whatever was done before, nothing more can be.
@@ -158,6 +161,7 @@ impl Execution<'_> {
                 Err(error) => break Err(Error::from(error)),
             };
             count(&batch, now, executed)?;
+            FailureList::add(&mut executed.list, &batch)?;
             changes.append(&batch)?;
             if told.elapsed() >= TOLD_EVERY {
                 told = Instant::now();

@@ -23,13 +23,14 @@ use crate::base::{run_folder, stored_plan};
 use crate::cluster::{ClusterSession, Job};
 use crate::destination::Destination;
 use crate::export::Clock;
+use crate::failures::FAILURES_FILE;
 use crate::head::{Current, HeadFile, MarkerState};
 use crate::lease::Lease;
 use crate::marker::{self, MarkerNames};
 use crate::prepare::temporary;
 use crate::progress::Progress;
 use crate::receipt::{self, ChangesWriter, RECEIPT_FORMAT, Receipt, collect, fold};
-use crate::report::{Failure, RunReport, State};
+use crate::report::{RunReport, State};
 use crate::request::{MarkerOptions, RunOptions};
 use crate::resume;
 use crate::rounds::{Elsewhere, Executed, Execution};
@@ -77,7 +78,7 @@ impl Run<'_> {
                 report.fail(&error);
                 // Where somebody else took the destination over, the markers are theirs.
                 if work.begun && error.kind() != ErrorKind::Guard {
-                    self.fail(report, &work.executed.failures).await;
+                    self.fail(report, &mut work.executed).await;
                 }
             }
         }
@@ -149,7 +150,7 @@ impl Run<'_> {
         if let Some(error) = work.executed.out_of_reach(self.destination.location()) {
             report.fail(&error);
         }
-        self.fail(report, &work.executed.failures).await;
+        self.fail(report, &mut work.executed).await;
         Ok(())
     }
 
@@ -350,10 +351,13 @@ impl Run<'_> {
     }
 
     /// Leaves a FAILURE marker, where that is possible at all.
-    async fn fail(&self, report: &mut RunReport, failures: &[Failure]) {
+    async fn fail(&self, report: &mut RunReport, executed: &mut Executed) {
         report.state = State::Failed;
+        if let Err(error) = self.list_failures(executed).await {
+            tracing::warn!("the list of failures cannot be kept: {error}");
+        }
         let Ok(names) = MarkerNames::new(self.markers, &self.plan.commit) else { return };
-        let text = marker::failure_text(report, failures);
+        let text = marker::failure_text(report, &executed.failures);
         match marker::fail(self.destination, &names.failure, &self.plan.commit, text, self.markers.keep_success).await {
             Ok(()) => report.marker = Some(names.failure),
             Err(error) => {
@@ -364,6 +368,13 @@ impl Run<'_> {
                 }
             }
         }
+    }
+
+    /// Keeps the whole list of what failed beside the run's record.
+    async fn list_failures(&self, executed: &mut Executed) -> Result<()> {
+        let Some(list) = &mut executed.list else { return Ok(()) };
+        let key = format!("{}/{FAILURES_FILE}", run_folder(&self.plan.run));
+        self.destination.upload_file(list.close()?, &key).await
     }
 
     /// Keeps the run's record at the destination.

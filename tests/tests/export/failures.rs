@@ -2,11 +2,28 @@
 
 use std::fs;
 
-use millrace_tests::{s3::Object, tree::data_only};
+use datafusion::arrow::array::AsArray;
+use datafusion::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use millrace_tests::{s3::Body, s3::Object, tree::data_only};
 
 use super::{BUCKET, PREFIX, Place, Stage, Tree, failure, is_marker};
 
 const MISSING: &str = "tables/orders/dt=2026-01-04/part-00003.parquet";
+
+/// The keys and kinds in a list of failures.
+fn listed(object: &Object) -> Vec<(String, String)> {
+    let file = match &object.body {
+        Body::Bytes(bytes) => bytes.clone(),
+        other => panic!("{other:?}"),
+    };
+    let batches = ParquetRecordBatchReaderBuilder::try_new(file).unwrap().build().unwrap();
+    let rows = batches.flat_map(|batch| {
+        let batch = batch.unwrap();
+        let text = |name: &str, i: usize| batch.column_by_name(name).unwrap().as_string::<i32>().value(i).to_owned();
+        (0..batch.num_rows()).map(|i| (text("key", i), text("error_kind", i))).collect::<Vec<_>>()
+    });
+    rows.collect()
+}
 
 /// Takes the bytes of a listed object out of the bucket; gives them back for later.
 fn take_away(stage: &Stage, label: &str, path: &str) -> (String, String, Object) {
@@ -52,6 +69,8 @@ fn a_missing_source_is_named_its_round_is_done_and_later_rounds_wait() {
     assert!(lines[1].starts_with(&format!("copy {MISSING} from {source}: ")), "{}", markers[&name]);
     assert_eq!(lines.iter().filter(|line| line.starts_with("copy ")).count(), 1);
     assert_eq!(report["marker"], name.as_str());
+    let list = format!("{PREFIX}_millrace/runs/{}/failures.parquet", report["run"].as_str().unwrap());
+    assert_eq!(listed(&stage.server.get(BUCKET, &list).unwrap()), [(MISSING.to_owned(), "not_found".to_owned())]);
 
     stage.server.put_object(&bucket, &key, object);
     stage.exported("day4", &[]);

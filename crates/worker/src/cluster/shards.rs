@@ -35,7 +35,7 @@ const SCHEME: &str = "millrace-at";
 pub enum ShardRows {
     /// A plan's: [`ROW_SCHEMA`].
     Plan,
-    /// Objects to be read: [`SOUGHT_SCHEMA`].
+    /// Objects to be read: `SOUGHT_SCHEMA`.
     Sought,
 }
 
