@@ -7,6 +7,7 @@
 use std::fs::File;
 use std::io::BufWriter;
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 
 use datafusion::arrow::array::{AsArray, RecordBatch};
 use datafusion::arrow::compute::{filter_record_batch, not};
@@ -25,7 +26,8 @@ const COLUMNS: [&str; 5] = ["action", "key", "source", "error_kind", "error"];
 pub(crate) struct FailureList {
     _folder: TempDir,
     path: PathBuf,
-    writer: Option<ArrowWriter<BufWriter<File>>>,
+    /// Behind a lock only because a writer cannot be shared; nobody waits for it.
+    writer: Mutex<Option<ArrowWriter<BufWriter<File>>>>,
 }
 
 impl std::fmt::Debug for FailureList {
@@ -52,7 +54,7 @@ impl FailureList {
             Some(list) => list,
             None => list.insert(Self::create(&batch)?),
         };
-        match &mut list.writer {
+        match list.writer.get_mut().unwrap_or_else(PoisonError::into_inner) {
             Some(writer) => writer.write(&batch).map_err(|e| local(&list.path, &e)),
             None => Err(broken(&"a list that was closed")),
         }
@@ -63,7 +65,7 @@ impl FailureList {
         let path = folder.path().join(FAILURES_FILE);
         let file = File::create(&path).map_err(|e| local(&path, &e))?;
         let writer = ArrowWriter::try_new(BufWriter::new(file), first.schema(), None).map_err(|e| local(&path, &e))?;
-        Ok(Self { _folder: folder, path, writer: Some(writer) })
+        Ok(Self { _folder: folder, path, writer: Mutex::new(Some(writer)) })
     }
 
     /// Closes the file: its path.
@@ -71,7 +73,7 @@ impl FailureList {
     /// # Errors
     /// `Unreachable` where the local file cannot be written.
     pub(crate) fn close(&mut self) -> Result<&PathBuf> {
-        if let Some(writer) = self.writer.take() {
+        if let Some(writer) = self.writer.get_mut().unwrap_or_else(PoisonError::into_inner).take() {
             writer.close().map_err(|e| local(&self.path, &e))?;
         }
         Ok(&self.path)
