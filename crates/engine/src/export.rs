@@ -11,6 +11,7 @@ use planner::plan::{PlanFile, fetch_plan, move_plan, upload_plan};
 use planner::{Error, ErrorKind, Location, Result, Stores, View};
 use tokio_util::sync::CancellationToken;
 use worker::Registry;
+use worker::copy::route::{Facts, Route};
 
 use crate::destination::Destination;
 use crate::guards::check_deletes;
@@ -20,7 +21,7 @@ use crate::marker::MarkerNames;
 use crate::prepare::{Prepared, prepare, temporary, up_to_date, view};
 use crate::progress::Progress;
 use crate::receipt::{self, collect};
-use crate::report::{RequestCounts, RunReport, State};
+use crate::report::{CopyPath, RequestCounts, RunReport, State};
 use crate::request::{ApplyRequest, ExportRequest, MarkerOptions, RunOptions};
 use crate::resume;
 use crate::run::{Run, finish_marker, is_finished};
@@ -256,6 +257,20 @@ pub async fn plan(
     (report, overview)
 }
 
+/// How bytes go from the lake's own storage; nothing where one of the stores cannot be opened from here.
+fn copy_path(registry: &Arc<Registry>, lake: &Location, destination: &Location) -> Option<CopyPath> {
+    let open = |at: &Location| registry.open(at, worker::RequestClass::Control).ok();
+    let (source, destination) = (open(lake)?, open(destination)?);
+    let facts = Facts {
+        source: source.access(),
+        destination: destination.access(),
+        can: destination.capabilities(),
+        size: 0,
+        multipart_threshold: u64::MAX,
+    };
+    Some(if facts.route() == Route::ServerSide { CopyPath::ServerSide } else { CopyPath::Streamed })
+}
+
 async fn plan_into(
     registry: &Arc<Registry>,
     request: &ExportRequest,
@@ -279,6 +294,7 @@ async fn plan_into(
     report.planned(&plan);
     report.state = State::Planned;
     report.plan = Some(into.to_string());
+    report.copies = copy_path(registry, request.source.lake.storage(), &request.destination);
     if let Err(refusal) = check_deletes(&plan, &request.guards) {
         report.notes.push(format!("`apply` will refuse this plan: {refusal}"));
     }

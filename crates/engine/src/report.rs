@@ -102,6 +102,16 @@ impl From<&planner::Error> for ErrorReport {
     }
 }
 
+/// How bytes go from the lake's storage to a destination.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CopyPath {
+    /// The store copies by itself; no byte passes through this machine.
+    ServerSide,
+    /// Bytes pass through this machine: large objects in parts.
+    Streamed,
+}
+
 /// A run, or a plan, in numbers. Field names and order are a contract with scripts. Totals leave out round 0.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunReport {
@@ -148,6 +158,9 @@ pub struct RunReport {
     /// Where the plan is, for a plan.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan: Option<String>,
+    /// How the bytes of the lake's own objects will go, of a plan.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub copies: Option<CopyPath>,
     /// The receipt's path at the destination.
     pub receipt: Option<String>,
     /// The marker's name.
@@ -193,6 +206,7 @@ impl RunReport {
             elapsed_ms: 0,
             plan_ms: 0,
             plan: None,
+            copies: None,
             receipt: None,
             marker: None,
             notes: Vec::new(),

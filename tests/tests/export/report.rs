@@ -130,8 +130,14 @@ fn a_plan_has_the_same_counts_under_the_same_names() {
     let fields = fields(&planned.stdout);
     let mut expected = FIELDS[..23].to_vec();
     expected.insert(20, "plan");
+    expected.insert(21, "copies");
     assert_eq!(fields, expected);
     let planned = planned.json();
+    assert_eq!(planned["copies"], "server-side");
+    let folder = tempfile::tempdir().unwrap();
+    let streamed =
+        stage.millrace("plan").args([stage.source("day4").as_str(), folder.path().to_str().unwrap()]).run().expect_code(0);
+    assert_eq!(streamed.json()["copies"], "streamed");
     assert_adds_up(&planned);
     let done = stage.exported("day4", &[]);
     for field in ["rounds", "copied", "deleted", "retracted", "unchanged", "bytes", "commit", "base", "source"] {

@@ -215,7 +215,9 @@ fn what_cannot_be_meant_is_a_usage_error() {
 
 #[test]
 fn options_that_nothing_implements_are_not_known() {
-    assert!(parse(&["export", "a", "b", "--cluster=df://h:1"]).is_err());
+    for option in ["--watch", "--interval=1m", "--merge"] {
+        assert!(parse(&["export", "a", "b", option]).is_err(), "{option}");
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::time::Duration;
 
-use engine::report::{Failure, RoundReport};
+use engine::report::{CopyPath, Failure, RoundReport};
 use engine::{PlanOverview, PlannedRow, RunReport, State};
 use owo_colors::OwoColorize;
 use planner::plan::Action;
@@ -47,6 +47,11 @@ pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
 pub(crate) fn plan(out: &mut impl Write, report: &RunReport, overview: &PlanOverview) -> io::Result<()> {
     writeln!(out, "Plan of {} for {}", report.source.bold(), report.destination.bold())?;
     commits(out, report)?;
+    let copies = report.copies.filter(|_| report.copied > 0).map(|path| match path {
+        CopyPath::ServerSide => "by the store itself: no byte passes through here",
+        CopyPath::Streamed => "streamed through this machine",
+    });
+    copies.map_or(Ok(()), |how| writeln!(out, "  copies  {how}"))?;
     if !overview.sample.is_empty() {
         writeln!(out, "\n  {} copy   {} changed   {} delete   {} retract", "+".green(), "~".yellow(), "-".red(), "!".magenta())?;
         actions(out, overview)?;
