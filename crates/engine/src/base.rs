@@ -234,14 +234,26 @@ fn contradiction(request: &ExportRequest, root: Option<&PlanBase>, destination: 
     }
 }
 
+/// A destination whose status path is elsewhere has no HEAD of its own: somebody would export to it without knowing of this one.
+///
+/// # Errors
+/// `Guard` where it has one, the store's.
+pub(crate) async fn has_one_head(destination: &Destination) -> Result<()> {
+    if destination.served().is_none() {
+        return Ok(());
+    }
+    let beside = destination.data()?;
+    match beside.head(HEAD_KEY).await {
+        Ok(Some(_)) => Err(Error::guard(format!("{} has its own {HEAD_KEY}", destination.location()))
+            .with_help("leave --status-path out, or move `_millrace/` there aside and export with --full")),
+        Ok(None) => Ok(()),
+        Err(error) => Err(destination.failed(error, format!("{}{HEAD_KEY} cannot be read", destination.location()))),
+    }
+}
+
 /// A destination without a receipt: what `--from` says, or whatever a listing finds.
 async fn by_hand_or_nothing(destination: &Destination, request: &ExportRequest, believed: &mut Believed) -> Result<()> {
     neighbours(destination, request.guards.force).await?;
-    let beside = destination.data()?;
-    if destination.served().is_some() && matches!(beside.head(HEAD_KEY).await, Ok(Some(_))) {
-        return Err(Error::guard(format!("{} has its own {HEAD_KEY}", destination.location()))
-            .with_help("leave --status-path out, or move `_millrace/` there to the status path of another destination"));
-    }
     if let Some(from) = &request.from {
         let claim = PlanBase { commit: from.id.clone(), metarange: from.metarange.clone(), claimed: true };
         believed.base.commit = Some(claim.clone());

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use worker::Registry;
 use worker::copy::route::{Facts, Route};
 
+use crate::base::has_one_head;
 use crate::destination::Destination;
 use crate::guards::check_deletes;
 use crate::head::{Head, HeadFile, MarkerState};
@@ -52,6 +53,7 @@ async fn export_into(
 ) -> Result<()> {
     MarkerNames::new(&request.markers, request.source.commit.name())?;
     let destination = Destination::open_at(registry, &request.destination, request.status.as_ref())?;
+    has_one_head(&destination).await?;
     let view = view(request)?;
     for _ in 0..RACES {
         let head = watch(&destination, stop, progress).await?;
@@ -280,6 +282,7 @@ async fn plan_into(
     clock: &Clock<'_>,
 ) -> Result<PlanOverview> {
     let destination = Destination::open_at(registry, &request.destination, request.status.as_ref())?;
+    has_one_head(&destination).await?;
     let head = Head::read(&destination).await?;
     let view = view(request)?;
     let folder = beside(into)?;
@@ -340,6 +343,7 @@ async fn apply_into(
     report.describe(&plan);
     MarkerNames::new(&request.markers, &plan.commit)?;
     let destination = Destination::open_at(registry, &plan.destination, plan.status.as_ref())?;
+    has_one_head(&destination).await?;
     for _ in 0..RACES {
         let head = watch(&destination, stop, progress).await?;
         let applied = applied(&head.file, &plan);
@@ -421,6 +425,8 @@ impl<'a> Clock<'a> {
 
     /// Closes a report: what it ended by, how long it took, what it cost.
     fn end(&self, report: &mut RunReport, done: Result<()>, limited: &Limited, asked: &CancellationToken) {
+        let timed_out = limited.stop.is_cancelled() && !asked.is_cancelled();
+        let done = done.map_err(|e| if timed_out && e.kind() == ErrorKind::Interrupted { limited.timed_out() } else { e });
         match done {
             // After the commit point the export stands, whatever came after it.
             Err(error) if report.state == State::Succeeded => report.error = Some((&error).into()),

@@ -122,6 +122,12 @@ impl Receipt {
             None => Some(CHANGES_FILE).filter(|_| self.changes > 0),
         }
     }
+
+    /// The rows of that file.
+    #[must_use]
+    pub fn rows(&self) -> u64 {
+        self.whole.as_ref().map_or(self.changes, |whole| whole.rows)
+    }
 }
 
 /// Columns of `changes.parquet`: `key`, `path` (in the lake), `present` (false: removed), `identity`, `size` (of what was
@@ -194,7 +200,15 @@ pub async fn chain(destination: &Destination, newest: &str) -> Result<Vec<(Strin
         at = receipt.previous.clone().filter(|_| receipt.whole.is_none());
         chain.push((folder, receipt));
     }
-    Ok(chain)
+    let first = chain.first().and_then(|(_, newest)| newest.whole.is_none().then_some(newest.chain?.first));
+    match (first, chain.last()) {
+        (Some(first), Some((folder, last))) if last.seq != first => Err(Error::corrupt(format!(
+            "{}{folder}/receipt.json names no receipt before it, though the chain begins with number {first}",
+            destination.status()
+        ))
+        .with_help("somebody changed it: restore it, or export with --full, which needs no earlier receipt")),
+        _ => Ok(chain),
+    }
 }
 
 /// The changes of a run on their way into a receipt: a local file that outcomes are appended to.

@@ -25,7 +25,10 @@ pub(crate) async fn find(
 ) -> Result<Option<PlanFile>> {
     let Some(last) = head.unfinished.last().filter(|_| !request.run.no_resume) else { return Ok(None) };
     let plan = stored_plan(destination, last).await?;
-    Ok(is_same(&plan, head, request, view).then_some(plan))
+    // A destination that was moved or copied holds a plan for where it was.
+    let here =
+        plan.destination == *destination.location() && plan.status.as_ref().unwrap_or(&plan.destination) == destination.status();
+    Ok((here && is_same(&plan, head, request, view)).then_some(plan))
 }
 
 fn is_same(plan: &PlanFile, head: &HeadFile, request: &ExportRequest, view: &View) -> bool {

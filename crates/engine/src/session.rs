@@ -145,11 +145,26 @@ pub async fn register_changes(context: &SessionContext, files: &Files, chain: &[
     let mut tables: Vec<ChangesTable> = Vec::new();
     for (folder, receipt) in chain {
         if let Some(file) = receipt.file() {
-            let table = files.table([format!("{folder}/{file}")], &CHANGES_SCHEMA)?;
+            let name = format!("{folder}/{file}");
+            let table = files.table([name.as_str()], &CHANGES_SCHEMA)?;
+            has_rows(context, &table, receipt.rows(), &name).await?;
             tables.push(ChangesTable { seq: receipt.seq, commit: receipt.commit.clone(), table, present_only: false });
         }
     }
     union_changes(context, tables).await
+}
+
+/// A file of changes that lost rows would make objects unknown.
+///
+/// # Errors
+/// `Corrupt` where it has other than the `expected` rows.
+pub(crate) async fn has_rows(context: &SessionContext, table: &Arc<ListingTable>, expected: u64, name: &str) -> Result<()> {
+    let rows = context.read_table(Arc::clone(table) as _)?.count().await.map_err(unreadable)? as u64;
+    if rows == expected {
+        return Ok(());
+    }
+    Err(Error::corrupt(format!("{name} has {rows} rows instead of {expected}, or is missing"))
+        .with_help("somebody changed it: restore it, or export with --full, which needs no earlier receipt"))
 }
 
 /// A file of changes.

@@ -257,3 +257,68 @@ fn a_place_where_no_plan_is() {
     refused(End::Unreachable, || Millrace::new().s3(&s3), &["apply", "s3://absent/none"])
         .says(&["s3://absent/none is not there"]);
 }
+
+#[test]
+fn receipts_that_lost_their_rows() {
+    let made = Made::new();
+    let dest = made.at("dest");
+    run(&["export", &made.lake.file_url("v2"), &dest]);
+    let damaged = |said: &[&str]| {
+        let report = Millrace::new().args(["--output", "json", "verify", &dest]).run().expect_code(4).json();
+        let (message, help) = (report["error"]["message"].as_str().unwrap(), report["error"]["help"].as_str().unwrap());
+        assert!(said.iter().all(|part| message.contains(part)), "{message}");
+        assert!(help.contains("--full"), "{help}");
+    };
+    let receipts = made.path("dest/_millrace/receipts");
+    let folders: Vec<PathBuf> = fs::read_dir(&receipts).unwrap().map(|one| one.unwrap().path()).collect();
+    for folder in &folders {
+        let file = folder.join("changes.parquet");
+        let before = fs::read(&file).unwrap();
+        let other = folders.iter().find(|one| *one != folder).unwrap().join("changes.parquet");
+        fs::copy(other, &file).unwrap();
+        damaged(&["changes.parquet has", "rows instead of"]);
+        fs::remove_file(&file).unwrap();
+        damaged(&["changes.parquet has 0 rows"]);
+        fs::write(&file, before).unwrap();
+    }
+    let newest = folders.iter().max().unwrap().join("receipt.json");
+    let before = fs::read(&newest).unwrap();
+    let mut cut: Value = serde_json::from_slice(&before).unwrap();
+    cut["previous"] = Value::Null;
+    fs::write(&newest, cut.to_string()).unwrap();
+    damaged(&["names no receipt before it"]);
+    fs::write(&newest, before).unwrap();
+    run(&["verify", &dest]);
+}
+
+#[test]
+fn a_destination_that_was_moved_after_its_run_failed() {
+    let made = Made::new();
+    let copy = made.lake.temp_copy();
+    let object = copy.objects("day4").into_iter().find(|o| o.path.ends_with("dt=2026-01-04/part-00000.parquet")).unwrap();
+    let file = copy.namespace().join(object.physical_address.strip_prefix("s3://lake/orders/").unwrap());
+    let bytes = fs::read(&file).unwrap();
+    let (old, new) = (made.at("old"), made.at("new"));
+    fs::remove_file(&file).unwrap();
+    Millrace::new().args(["export", &copy.file_url("v2"), &old]).run().expect_code(1);
+    fs::rename(&old, &new).unwrap();
+    fs::write(&file, bytes).unwrap();
+    run(&["export", &copy.file_url("v2"), &new]);
+    assert!(!made.path("old").exists(), "nothing is written to where it was");
+    run(&["verify", &new, "--against", &copy.file_url("v2")]);
+}
+
+#[test]
+fn a_status_path_for_a_destination_that_has_its_own() {
+    let made = Made::new();
+    let (data, status) = (made.at("data"), made.at("status"));
+    let (old, new) = (made.lake.file_url("v1"), made.lake.file_url("v2"));
+    run(&["export", &old, &data, "--status-path", &status]);
+    run(&["export", &new, &data]);
+    for words in [
+        &["export", &old, &data, "--status-path", &status][..],
+        &["plan", &new, &data, "--status-path", &status, "-o", &made.at("p")],
+    ] {
+        refused(End::Guard, Millrace::new, words).says(&["has its own _millrace/HEAD.json"]);
+    }
+}

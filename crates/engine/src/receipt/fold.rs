@@ -20,7 +20,7 @@ use tempfile::TempDir;
 
 use super::{CHANGES_FILE, CHANGES_SCHEMA, Chain, Receipt, STATE_FILE, Whole, folder, state};
 use crate::destination::Destination;
-use crate::session::{ChangesTable, Files, local_files, sorting_session, union_changes};
+use crate::session::{ChangesTable, Files, has_rows, local_files, sorting_session, union_changes};
 
 /// Receipts that are kept when nothing else is said, and so the longest chain.
 pub const DEFAULT_KEEP: u64 = 30;
@@ -133,7 +133,9 @@ async fn fold(destination: &Destination, receipt: &Receipt, changes: &Path) -> R
     let mut tables = Vec::new();
     for (folder, one) in &chain {
         if let Some(file) = one.file() {
-            let table = remote.table([format!("{folder}/{file}")], &CHANGES_SCHEMA)?;
+            let name = format!("{folder}/{file}");
+            let table = remote.table([name.as_str()], &CHANGES_SCHEMA)?;
+            has_rows(&context, &table, one.rows(), &name).await?;
             let present_only = one.whole.is_some() && receipt.claim.is_none();
             tables.push(ChangesTable { seq: one.seq, commit: one.commit.clone(), table, present_only });
         }

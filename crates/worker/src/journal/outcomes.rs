@@ -173,7 +173,7 @@ impl Outcomes {
 
 /// A file of a task's own folder that is not whole yet, on a file system.
 fn is_being_written(key: &str) -> bool {
-    key.contains("/_millrace/tmp/")
+    format!("/{key}").contains("/_millrace/tmp/")
 }
 
 fn entries(path: &Path) -> Result<Vec<Entry>> {
