@@ -151,7 +151,7 @@ impl Lake {
             let text = format!("skipped: {WIDE_LAKE_VARIABLE} does not name the folder of the wide lake\n");
             std::io::stdout().write_all(text.as_bytes()).unwrap();
         }
-        dir.map(|dir| Self::open(Path::new(&dir)))
+        dir.map(|dir| Self::open(&Path::new(&dir).canonicalize().unwrap()))
     }
 
     /// The lake's folder.

@@ -111,7 +111,18 @@ fn a_failed_run_leaves_one_failure_marker_and_its_name_in_head() {
     let report = stage.export("load", &[]).expect_code(1).json();
     let name = failure(&stage.lake.commit("load").id);
     let failed = format!("+{name}");
-    let expected = ["+HEAD.json", "+plan", "+run.json", "+HEAD.json", "-marker", "+data", &failed, "+run.json", "+HEAD.json"];
+    let expected = [
+        "+HEAD.json",
+        "+plan",
+        "+run.json",
+        "+HEAD.json",
+        "-marker",
+        "+data",
+        "+failures.parquet",
+        &failed,
+        "+run.json",
+        "+HEAD.json",
+    ];
     assert_eq!(outline(&stage), lines(&stage, &expected));
     assert_eq!(stage.status_markers().into_keys().collect::<Vec<_>>(), [name]);
     let heads = heads.lock().unwrap().clone();

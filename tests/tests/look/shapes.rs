@@ -130,7 +130,7 @@ fn every_shell_gets_a_completion_script_that_knows_the_commands() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("millrace.bash");
     std::fs::write(&file, script).unwrap();
-    let ask = ". \"$FILE\"; COMP_WORDS=(millrace ex); COMP_CWORD=1; _millrace millrace ex millrace; echo \"${COMPREPLY[@]}\"";
+    let ask = ". \"$FILE\"; COMP_WORDS=(millrace exp); COMP_CWORD=1; _millrace millrace exp millrace; echo \"${COMPREPLY[@]}\"";
     let outcome = Millrace::program("/bin/bash".as_ref()).args(["-c", ask]).env("FILE", &file).run().expect_code(0);
     assert_eq!(outcome.stdout, "export\n", "{outcome}");
     let outcome = Millrace::new().args(["completions", "nosh"]).run().expect_code(2);
