@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use planner::overview::PlanOverview;
-use planner::plan::{PlanFile, fetch_plan, move_plan, upload_plan};
+use planner::plan::{PlanFile, fetch_plan, move_plan, takes_a_plan, upload_plan};
 use planner::{Error, ErrorKind, Location, Result, Stores, View};
 use tokio_util::sync::CancellationToken;
 use worker::Registry;
@@ -307,6 +307,7 @@ async fn plan_into(
 /// Where a plan is written before it is placed at `into`: on the same file system, where that is one.
 fn beside(into: &Location) -> Result<tempfile::TempDir> {
     let Some(parent) = into.file_path().and_then(|path| path.parent().map(std::path::Path::to_owned)) else { return temporary() };
+    into.file_path().map_or(Ok(()), |path| takes_a_plan(&path))?;
     let made = std::fs::create_dir_all(&parent).and_then(|()| tempfile::Builder::new().prefix(".plan-").tempdir_in(&parent));
     made.map_err(|e| Error::unreachable(format!("{into}: {e}")).with_help("give a folder that can be written with -o"))
 }

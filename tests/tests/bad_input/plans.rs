@@ -322,3 +322,16 @@ fn a_status_path_for_a_destination_that_has_its_own() {
         refused(End::Guard, Millrace::new, words).says(&["has its own _millrace/HEAD.json"]);
     }
 }
+
+#[test]
+fn a_plan_is_not_written_over_other_files() {
+    let made = Made::new();
+    let (own, source, dest) = (made.path("own"), made.lake.file_url("v2"), made.at("dest"));
+    fs::create_dir(&own).unwrap();
+    fs::write(own.join("plan.json"), "{\"mine\": true}").unwrap();
+    let untouched = Untouched::new(&own);
+    refused(End::Usage, Millrace::new, &["plan", &source, &dest, "-o", &made.at("own")]).says(&["holds files and no plan"]);
+    untouched.check();
+    run(&["plan", &source, &dest, "-o", &made.at("plan")]);
+    run(&["apply", &made.at("plan")]);
+}

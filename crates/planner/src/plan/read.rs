@@ -75,6 +75,30 @@ pub async fn upload_plan(folder: &Path, plan: &PlanFile, to: &MetadataStore) -> 
     to.store.put(&path, Bytes::from(text).into()).await.map(|_| ()).map_err(|e| unwritable(path.as_ref(), &e))
 }
 
+/// Whether a plan may be written to the local folder `to`: it is not there, empty, or holds an older plan.
+///
+/// # Errors
+/// `Usage` for a folder of other files, `Unreachable` for one that cannot be read.
+pub fn takes_a_plan(to: &Path) -> Result<()> {
+    let unreadable = |e: std::io::Error| {
+        Error::unreachable(format!("{}: {e}", to.display())).with_help("give a folder that can be written with -o")
+    };
+    let is_empty = match std::fs::read_dir(to) {
+        Ok(mut there) => there.next().is_none(),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => true,
+        Err(e) => return Err(unreadable(e)),
+    };
+    let holds_a_plan = || {
+        let text = std::fs::read(to.join(PLAN_FILE)).ok();
+        text.is_some_and(|text| serde_json::from_slice::<PlanFile>(&text).is_ok())
+    };
+    if is_empty || holds_a_plan() {
+        return Ok(());
+    }
+    Err(Error::usage(format!("{} holds files and no plan: they might be overwritten", to.display()))
+        .with_help("give another folder with -o, an empty one or that of an older plan"))
+}
+
 /// Moves a plan from the local `folder` to another one of the same file system: shards first, `plan.json` last.
 ///
 /// # Errors
