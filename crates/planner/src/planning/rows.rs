@@ -1,6 +1,8 @@
 //! From rows of a diff to rows of a plan.
 
+mod deletes;
 mod done;
+mod keys;
 mod last;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,7 +17,7 @@ use crate::directories::{Closed, Decision, Directories, MarkerRow, RowFacts};
 use crate::entry::{EntryBatch, EntryRow};
 use crate::error::{Error, Result};
 use crate::folding::Names;
-use crate::guard::{self, Refusals, SelfDestruction};
+use crate::guard::{Refusals, SelfDestruction};
 use crate::overview::{Gathering, PlanOverview};
 use crate::part::Part;
 use crate::plan::{Action, PlanWriter, Round, Row, StepKey};
@@ -23,6 +25,7 @@ use crate::round::{Done, MARKER, RoundOrder, Rounds, is_marker};
 use crate::select::Selection;
 use crate::stores::KeyRules;
 use crate::table::{DiffBatch, Lookup};
+use deletes::Deletion;
 use last::{OpenLog, OwnRow};
 
 /// Look-ups under way at a time.
@@ -78,16 +81,6 @@ pub(super) struct Assembly<'a> {
     done_files: u64,
     closed_logs: Vec<OpenLog>,
     overview: Gathering,
-}
-
-/// A delete that may still turn out to be in the way of a copy.
-struct Deletion {
-    key: String,
-    path: String,
-    size: Option<i64>,
-    etag: Option<String>,
-    round: i32,
-    reason: &'static str,
 }
 
 /// The object that the part names exactly.
@@ -306,62 +299,6 @@ impl<'a> Assembly<'a> {
         !target && self.is_reserved(key)
     }
 
-    fn delete(&mut self, deletion: Deletion) -> Result<()> {
-        if let Some(exact) = self.exact.as_mut().filter(|_| self.part.names(&deletion.path)) {
-            // An object below the folder of its name, which comes later, may take the key.
-            exact.delete = Some(deletion);
-            return Ok(());
-        }
-        self.delete_now(deletion)
-    }
-
-    fn delete_now(&mut self, deletion: Deletion) -> Result<()> {
-        self.rows += 1;
-        let round = self.rounds.deletes().unwrap_or(deletion.round);
-        self.overview.row(round, Action::Delete, &deletion.key, deletion.size, deletion.reason);
-        if !self.rules.file_system {
-            return self.write_delete(&deletion, 2);
-        }
-        self.fate(&deletion.key, Fate::Deleted);
-        self.waiting.push(deletion);
-        self.settle_deletes()
-    }
-
-    /// Writes the deletes of which it is known by now whether they are in a copy's way.
-    fn settle_deletes(&mut self) -> Result<()> {
-        if self.waiting.is_empty() && self.relations.is_empty() {
-            return Ok(());
-        }
-        for relation in std::mem::take(&mut self.relations) {
-            match relation {
-                Relation::Collision { file, below } => {
-                    self.refusals.add(&file, &format!("is a file and `{}` needs it to be a folder", below.escape_debug()));
-                }
-                Relation::Blocking { key } => {
-                    if let Some(at) = self.waiting.iter().position(|d| d.key == key) {
-                        let deletion = self.waiting.remove(at);
-                        self.write_delete(&deletion, 0)?;
-                    }
-                }
-            }
-        }
-        let (stay, go): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut self.waiting).into_iter().partition(|d| self.paths.is_open(&d.key));
-        self.waiting = stay;
-        go.iter().try_for_each(|d| self.write_delete(d, 2))
-    }
-
-    fn write_delete(&mut self, d: &Deletion, order: i32) -> Result<()> {
-        let row = Row { size: d.size, etag: d.etag.as_deref(), ..Row::of_key(&d.key, &d.path, d.reason) };
-        let step = match self.rounds.deletes() {
-            // What is in the way of a copy goes before any round copies.
-            _ if order == 0 => StepKey { name: "blocking", ..StepKey::new(Rounds::DATA, 0, Action::Delete) },
-            Some(round) => last::delete_step(round, d.round, self.rounds.own(&d.key).map(|own| own.1), &d.key),
-            None => StepKey::new(d.round, order, Action::Delete),
-        };
-        self.writer.append(step, &row)
-    }
-
     fn fate(&mut self, key: &str, fate: Fate) {
         if self.rules.file_system {
             self.paths.row(key, fate, &mut self.relations);
@@ -372,54 +309,6 @@ impl<'a> Assembly<'a> {
         if self.rules.file_system && !in_base {
             self.fresh.push(path.to_owned());
         }
-    }
-
-    /// Sees what must not be done with a changed row.
-    fn check(&mut self, judged: &Judged<'_>, i: usize, key: &str, target: bool) {
-        if target {
-            self.check_key(key);
-        }
-        for side in [&judged.batch.left, &judged.batch.right] {
-            let address = side.address();
-            if address.is_valid(i) && self.destruction.hits(address.value(i)) {
-                self.refusals.add_destruction(key, address.value(i));
-                return;
-            }
-        }
-    }
-
-    /// A name of Millrace's own.
-    fn is_reserved(&self, key: &str) -> bool {
-        let below = self.status.as_deref().and_then(|status| key.strip_prefix(status));
-        guard::is_reserved(key) || below.is_some_and(guard::is_reserved)
-    }
-
-    fn check_key(&mut self, key: &str) {
-        if self.is_reserved(key) {
-            self.refusals.add(key, "is a name that Millrace keeps for itself at every destination");
-        } else if guard::is_of_another(key) && !self.force {
-            self.refusals.add(key, "belongs to a destination below this one (--force writes it all the same)");
-        } else if key.starts_with('/') && !self.part.is_all() {
-            self.refusals.add(key, "begins with a slash without the prefix");
-        } else if let Some(why) = guard::unfit(key, self.rules, self.prefix_bytes) {
-            self.refusals.add(key, why);
-        } else if let Some(why) = self.blocked(key) {
-            self.refusals.add(key, &why);
-        }
-    }
-
-    /// What lies at the destination where `key`'s folders must be, or below `key` itself.
-    fn blocked(&self, key: &str) -> Option<String> {
-        if self.in_the_way.is_empty() {
-            return None;
-        }
-        let folders = key.match_indices('/').map(|(at, _)| &key[..at]);
-        if let Some(file) = folders.into_iter().find(|f| self.in_the_way.contains(*f)) {
-            return Some(format!("needs the folder `{file}`, which is a file at the destination"));
-        }
-        let below = format!("{key}/");
-        let first = self.in_the_way.range(below.clone()..).next()?;
-        first.starts_with(&below).then(|| "is a folder at the destination".to_owned())
     }
 
     /// Refuses new files where unchanged ones, which the stream does not see, need a folder.
