@@ -356,7 +356,6 @@ async fn adopted(
 /// Whether nothing has to be done: the same view of the same commit, proved by a receipt, and nothing left undone.
 #[must_use]
 pub fn is_current(head: &HeadFile, commit: &Commit, view: &View) -> bool {
-    let file = head;
-    file.unfinished.is_empty()
-        && file.current.as_ref().is_some_and(|c| c.commit == commit.name() && c.metarange == commit.metarange && c.view == *view)
+    head.unfinished.is_empty()
+        && head.current.as_ref().is_some_and(|c| c.commit == commit.name() && c.metarange == commit.metarange && c.view == *view)
 }
