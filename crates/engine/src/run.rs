@@ -241,7 +241,10 @@ impl Run<'_> {
             control: self.destination.status().clone(),
             ttl: self.options.lease().ttl,
         };
-        ClusterSession::connect(options, job, progress).await.map(Some)
+        let session = ClusterSession::connect(options, job, progress).await?;
+        // The lease was renewed just now.
+        crate::verify::sweep::sweep(self.destination, crate::head::HEAD_KEY).await;
+        Ok(Some(session))
     }
 
     fn spec(&self) -> CopySpec {

@@ -20,6 +20,8 @@ mod listing;
 mod reader;
 mod repair;
 pub mod report;
+#[cfg(feature = "cluster")]
+pub(crate) mod sweep;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

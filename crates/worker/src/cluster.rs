@@ -21,6 +21,7 @@ mod executor;
 mod health;
 mod marks;
 mod node;
+mod placement;
 mod read;
 mod scheduler;
 mod shards;

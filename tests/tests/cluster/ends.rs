@@ -2,47 +2,15 @@
 
 use std::time::{Duration, Instant};
 
-use millrace_tests::{
-    run::Running,
-    s3::{Fault, Rule, Target},
-};
+use millrace_tests::s3::{Fault, Rule, Target};
 
+use super::{OPTIONS, begun, copies};
 use crate::export::{BUCKET, Stage};
-
-/// Copies that are sent so far.
-fn copies(stage: &Stage) -> usize {
-    stage.server.log().filter(|op| op.operation == "CopyObject" && op.bucket == BUCKET).len()
-}
-
-/// Starts an export of `load` with few objects at once, and waits until some are copied.
-fn begun(stage: &Stage) -> Running<'_> {
-    let export = stage.millrace("export").arg(stage.source("load")).arg(stage.destination()).args([
-        "--concurrency",
-        "2",
-        "--lease-ttl",
-        "6s",
-        "--request-timeout",
-        "2s",
-    ]);
-    let running = export.spawn();
-    let since = Instant::now();
-    while copies(stage) < 10 {
-        assert!(since.elapsed() < Duration::from_mins(1), "nothing is copied");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    running
-}
-
-/// Each request takes this long.
-fn slowly(stage: &Stage) {
-    stage.server.latency(Duration::from_millis(40));
-}
 
 #[test]
 fn a_stopped_command_stops_all_copies_and_the_next_one_goes_on() {
     let stage = Stage::clustered("orders", 2);
-    slowly(&stage);
-    let running = begun(&stage);
+    let running = begun(&stage, None, &OPTIONS);
     running.interrupt();
     let stopped = Instant::now();
     let report = running.wait().expect_code(130).json();
@@ -61,14 +29,8 @@ fn a_stopped_command_stops_all_copies_and_the_next_one_goes_on() {
 #[test]
 fn an_executor_that_is_killed_is_replaced_by_the_others() {
     let mut stage = Stage::clustered("orders", 2);
-    slowly(&stage);
     let mut cluster = stage.cluster.take().unwrap();
-    let export = stage.millrace("export").arg(stage.source("load")).arg(stage.destination());
-    let running =
-        export.args(["--cluster", &cluster.url(), "--concurrency", "2", "--lease-ttl", "6s", "--request-timeout", "2s"]).spawn();
-    while copies(&stage) < 10 {
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    let running = begun(&stage, Some(&cluster), &OPTIONS);
     // Whichever of them has the shard: both go, one after the other, and a new one comes.
     cluster.executors.remove(0).process.kill();
     cluster.add_executor();
@@ -84,14 +46,8 @@ fn an_executor_that_is_killed_is_replaced_by_the_others() {
 #[test]
 fn without_a_scheduler_the_run_ends_out_of_reach_and_goes_on_anywhere() {
     let mut stage = Stage::clustered("orders", 2);
-    slowly(&stage);
     let mut cluster = stage.cluster.take().unwrap();
-    let export = stage.millrace("export").arg(stage.source("load")).arg(stage.destination());
-    let running =
-        export.args(["--cluster", &cluster.url(), "--concurrency", "2", "--lease-ttl", "6s", "--request-timeout", "2s"]).spawn();
-    while copies(&stage) < 10 {
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    let running = begun(&stage, Some(&cluster), &OPTIONS);
     cluster.scheduler.take().unwrap().process.kill();
     let outcome = running.wait().expect_code(4);
     let error = &outcome.json()["error"];
@@ -106,14 +62,8 @@ fn without_a_scheduler_the_run_ends_out_of_reach_and_goes_on_anywhere() {
 #[test]
 fn an_executor_that_is_asked_to_leave_hands_over_and_leaves_nothing_behind() {
     let mut stage = Stage::clustered("orders", 1);
-    slowly(&stage);
     let mut cluster = stage.cluster.take().unwrap();
-    let export = stage.millrace("export").arg(stage.source("load")).arg(stage.destination());
-    let running =
-        export.args(["--cluster", &cluster.url(), "--concurrency", "2", "--lease-ttl", "6s", "--request-timeout", "2s"]).spawn();
-    while copies(&stage) < 10 {
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    let running = begun(&stage, Some(&cluster), &OPTIONS);
     cluster.add_executor();
     std::thread::sleep(Duration::from_secs(1));
     let leaving = cluster.executors.remove(0).process;
@@ -136,12 +86,10 @@ fn an_executor_that_may_not_write_names_each_object() {
 #[test]
 fn a_killed_command_is_gone_on_with_by_the_same_command() {
     let stage = Stage::clustered("orders", 2);
-    slowly(&stage);
-    begun(&stage).kill();
+    begun(&stage, None, &OPTIONS).kill();
     let then = stage.server.log().0.last().map_or(0, |op| op.seq);
     stage.server.latency(Duration::ZERO);
-    let options = ["--lease-ttl", "6s", "--request-timeout", "2s"];
-    let report = stage.exported("load", &options);
+    let report = stage.exported("load", &OPTIONS);
     assert_eq!((&report["copied"], &report["failed"]), (&343.into(), &0.into()));
     assert_eq!(stage.data(), stage.expected("load"));
     stage.assert_success("load");
@@ -151,14 +99,8 @@ fn a_killed_command_is_gone_on_with_by_the_same_command() {
 #[test]
 fn an_executor_that_was_frozen_changes_nothing_once_its_run_is_over() {
     let mut stage = Stage::clustered("orders", 1);
-    slowly(&stage);
     let mut cluster = stage.cluster.take().unwrap();
-    let export = stage.millrace("export").arg(stage.source("load")).arg(stage.destination());
-    let options = ["--concurrency", "2", "--lease-ttl", "6s", "--request-timeout", "2s"];
-    let running = export.args(["--cluster", &cluster.url()]).args(options).spawn();
-    while copies(&stage) < 10 {
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    let running = begun(&stage, Some(&cluster), &OPTIONS);
     let zombie = cluster.executors.remove(0).process;
     zombie.freeze();
     cluster.add_executor();

@@ -1,6 +1,6 @@
 //! `verify --deep` on a cluster: executors read the bytes, and what is found is what one machine finds.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use millrace_tests::{
     run::{Millrace, Outcome},
@@ -76,6 +76,51 @@ fn an_executor_killed_while_it_reads_is_made_up_for() {
     assert_eq!((&report["changed"], &report["differences"]), (&1.into(), &1.into()));
     assert_eq!(report["found"][0]["key"], "site/app.js");
     assert!(stage.own_keys().iter().all(|key| !key.contains("_millrace/verify/")));
+}
+
+/// Everything below a prefix of the destination is as if it had been written two days ago.
+fn two_days_later(stage: &Stage, prefix: &str) {
+    for key in stage.server.keys(BUCKET, &format!("{PREFIX}{prefix}")) {
+        let object = (*stage.server.get(BUCKET, &key).unwrap()).clone();
+        let modified = object.modified - Duration::from_hours(48);
+        stage.server.put_object(BUCKET, &key, Object { modified, ..object });
+    }
+}
+
+#[test]
+fn what_a_killed_comparison_leaves_goes_with_a_later_command() {
+    const FOLDER: &str = "_millrace/verify/";
+    let mut stage = Stage::clustered("orders", 1);
+    let cluster = stage.cluster.take().unwrap();
+    stage.exported("load", &[]);
+    let left = |stage: &Stage| stage.own_keys().into_iter().filter(|key| key.starts_with(FOLDER)).collect::<Vec<_>>();
+    stage.server.latency(Duration::from_millis(60));
+    let url = cluster.url();
+    let running = verify(&stage, Some(&url)).args(["--concurrency", "2"]).spawn();
+    let since = Instant::now();
+    while left(&stage).is_empty() {
+        assert!(since.elapsed() < Duration::from_mins(1), "nothing is to be read");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    running.kill();
+    stage.server.latency(Duration::ZERO);
+    // Executors read on, for nobody.
+    while !left(&stage).iter().any(|key| key.contains("/results/")) {
+        assert!(since.elapsed() < Duration::from_mins(1), "nothing was read");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let compared = || verify(&stage, Some(&url)).run().expect_code(0);
+    let young = left(&stage);
+    compared();
+    assert_eq!(left(&stage), young, "it may be going on");
+    two_days_later(&stage, FOLDER);
+    compared();
+    assert_eq!(left(&stage), Vec::<String>::new());
+    // An export on a cluster does it as well.
+    stage.server.put(BUCKET, &format!("{PREFIX}{FOLDER}X/shards/000000.parquet"), "a shard", None, &[]);
+    two_days_later(&stage, FOLDER);
+    stage.millrace("export").arg(stage.source("day4")).arg(stage.destination()).args(["--cluster", &url]).run().expect_code(0);
+    assert_eq!(left(&stage), Vec::<String>::new());
 }
 
 #[test]

@@ -4,7 +4,7 @@
 //! _millrace/verify/<id>/shards/<n>.parquet      what is known of the objects
 //! _millrace/verify/<id>/results/<n>-….json      what reading them showed
 //! ```
-//! Both go at the end. A command that is killed leaves them behind: they are no harm, and nobody reads them again.
+//! Both go at the end. What a command leaves that is killed, nobody reads again; a later one on a cluster removes it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -19,7 +19,7 @@ use worker::cluster::{Cluster, CopyTask, Found, JobState, ReadTask, ShardRows, S
 use worker::prove::Sought;
 
 use super::report::VerifyReport;
-use super::{Difference, VerifyRequest, take};
+use super::{Difference, VerifyRequest, sweep, take};
 use crate::destination::Destination;
 use crate::prepare::temporary;
 use crate::request::ClusterOptions;
@@ -66,7 +66,7 @@ impl There {
     pub(super) async fn connect(options: &ClusterOptions, destination: &Destination, request: &VerifyRequest) -> Result<Self> {
         let cluster = Cluster::connect(&options.scheduler, &options.token).await?;
         let id = ulid::Ulid::new().to_string();
-        let folder = format!("_millrace/verify/{id}");
+        let folder = format!("{}{id}", sweep::FOLDER);
         let task = ReadTask {
             millrace: CopyTask::VERSION.to_owned(),
             id,
@@ -95,6 +95,7 @@ impl There {
     }
 
     pub(super) async fn clean(&self) {
+        sweep::sweep(&self.destination, &format!("{}/", self.folder)).await;
         if let Err(error) = self.destination.delete_all_but(&format!("{}/", self.folder), "").await {
             tracing::warn!("{} cannot be removed: {error}", self.folder);
         }

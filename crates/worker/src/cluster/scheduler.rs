@@ -25,6 +25,7 @@ use tonic::service::interceptor::InterceptedService;
 
 use super::codec::{LogicalCodec, PhysicalCodec};
 use super::node::Planner;
+use super::placement::Placement;
 use super::token::{Ask, Token};
 use super::{DEFAULT_PORT, MESSAGE_BYTES, session_config};
 
@@ -94,7 +95,7 @@ fn config(options: &SchedulerOptions) -> SchedulerConfig {
         bind_port: options.port,
         external_host: options.external_host.clone().unwrap_or_else(|| options.bind.to_string()),
         scheduling_policy: TaskSchedulingPolicy::PushStaged,
-        task_distribution: TaskDistributionPolicy::RoundRobin,
+        task_distribution: TaskDistributionPolicy::Custom(Arc::new(Placement::default())),
         finished_job_data_clean_up_interval_seconds: 60,
         finished_job_state_clean_up_interval_seconds: 600,
         grpc_server_max_decoding_message_size: MESSAGE_BYTES,
