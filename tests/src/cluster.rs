@@ -3,11 +3,13 @@
 use std::{
     io::{Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
+    path::PathBuf,
     sync::atomic::{AtomicU16, Ordering},
     time::{Duration, Instant},
 };
 
 use crate::{
+    data_dir,
     run::{Millrace, Running},
     s3::S3Server,
     wire::Wire,
@@ -36,6 +38,11 @@ pub fn get(port: u16, path: &str) -> Option<(u16, String)> {
     stream.read_to_string(&mut answer).ok()?;
     let status = answer.get(9..12)?.parse().ok()?;
     Some((status, answer))
+}
+
+/// The folder with the certificates of an authority: `cluster` or `other`.
+pub fn certificates(authority: &str) -> PathBuf {
+    data_dir().join("tls").join(authority)
 }
 
 fn wait_for(port: u16) {
@@ -72,6 +79,8 @@ pub struct Wires {
 pub struct ClusterOptions {
     /// The token of scheduler and executors.
     pub token: Option<String>,
+    /// The folder with certificates of scheduler and executors.
+    pub tls: Option<PathBuf>,
     /// More variables of the executors.
     pub env: Vec<(String, String)>,
     /// More arguments of all of them.
@@ -104,7 +113,8 @@ impl Cluster {
             cluster.add_executor();
         }
         cluster.executors.iter().for_each(|one| wait_for(one.port + 2));
-        if executors > 0 {
+        // Behind TLS nobody is told; that executors are ready says it as well.
+        if executors > 0 && cluster.options.tls.is_none() {
             wait_for(cluster.port);
         }
         cluster
@@ -112,6 +122,8 @@ impl Cluster {
 
     fn command(&self, role: &str) -> Millrace<'static> {
         let command = Millrace::new().arg(role).args(&self.options.args).timeout(Duration::from_mins(10));
+        let tls = self.options.tls.iter().map(|folder| folder.as_path());
+        let command = tls.fold(command, |command, folder| command.arg("--tls").arg(folder));
         match &self.options.token {
             Some(token) => command.env("MILLRACE_CLUSTER_TOKEN", token),
             None => command,
@@ -123,7 +135,11 @@ impl Cluster {
         let command = self.command("scheduler").args(["--port", &self.port.to_string(), "--executor-timeout", "4s"]);
         self.scheduler = Some(Role { process: command.spawn(), port: self.port });
         let since = Instant::now();
-        while get(self.port, "/healthz").is_none() {
+        let is_there = || match self.options.tls {
+            Some(_) => TcpStream::connect(("127.0.0.1", self.port)).is_ok(),
+            None => get(self.port, "/healthz").is_some(),
+        };
+        while !is_there() {
             assert!(since.elapsed() < PATIENCE, "the scheduler does not start");
             std::thread::sleep(Duration::from_millis(10));
         }

@@ -116,7 +116,7 @@ impl<'a> ClusterSession<'a> {
             return Err(Error::usage(format!("{}: what is in this process's memory is not on a cluster", plan.destination))
                 .with_help("run it without --cluster"));
         }
-        let cluster = Cluster::connect(&options.scheduler, &options.token).await?;
+        let cluster = Cluster::connect(&options.scheduler, &options.token, &options.tls).await?;
         let longest = copy.longest_request(plan.largest());
         let ttl_ms = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX);
         let folder = control.join(&format!("{}/plan", run_folder(&plan.run)));

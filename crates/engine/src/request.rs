@@ -151,6 +151,8 @@ pub struct ClusterOptions {
     pub scheduler: worker::cluster::Address,
     /// What the scheduler wants to hear.
     pub token: worker::cluster::Token,
+    /// What is shown to the scheduler, and the scheduler must show.
+    pub tls: worker::cluster::Tls,
 }
 
 impl RunOptions {

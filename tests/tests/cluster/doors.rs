@@ -1,14 +1,20 @@
 //! Who may come in, and what is told to whom: tokens, versions, secrets.
 
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+    time::Duration,
+};
+
 use millrace_tests::{
-    cluster::{Cluster, ClusterOptions, get},
+    cluster::{Cluster, ClusterOptions, certificates, get},
     run::Millrace,
     s3::KeyPair,
 };
 use planner::Location;
 use worker::{
     CopySpec,
-    cluster::{Address, CopyTask, LeaseSpec, ShardRows, ShardsTable, Token},
+    cluster::{Address, CopyTask, LeaseSpec, ShardRows, ShardsTable, Tls, Token},
 };
 
 use crate::export::{BUCKET, Stage};
@@ -39,6 +45,47 @@ fn a_scheduler_with_a_token_lets_nobody_else_in() {
 }
 
 #[test]
+fn with_tls_only_who_has_a_certificate_of_the_cluster_gets_in_anywhere() {
+    let stage = Stage::s3("orders");
+    let options = ClusterOptions { tls: Some(certificates("cluster")), token: Some(TOKEN.to_owned()), ..ClusterOptions::default() };
+    let cluster = Cluster::start_with(stage.server.env(), 2, options);
+    let export = || {
+        let export = stage.millrace("export").arg(stage.source("load")).arg(stage.destination()).args(["--cluster", &cluster.url()]);
+        export.env("MILLRACE_CLUSTER_TOKEN", TOKEN)
+    };
+    let without = export().run().expect_code(4);
+    assert!(without.json()["error"]["message"].as_str().unwrap().contains("cannot be reached"), "{without}");
+    let other = export().arg("--cluster-tls").arg(certificates("other")).run().expect_code(4);
+    let error = &other.json()["error"];
+    assert!(error["message"].as_str().unwrap().contains("TLS"), "{other}");
+    assert!(error["help"].as_str().unwrap().contains("--cluster-tls"), "{other}");
+    let missing = export().arg("--cluster-tls").arg(stage.folder_path("nowhere")).run().expect_code(2);
+    assert!(missing.json()["error"]["message"].as_str().unwrap().contains("tls.crt"), "{missing}");
+    let executor = Millrace::new().s3(&stage.server).args(["executor", "--scheduler", &cluster.url(), "--port", "19970"]);
+    executor.arg("--tls").arg(certificates("other")).env("MILLRACE_CLUSTER_TOKEN", TOKEN).run().expect_code(4);
+    assert!(stage.data().is_empty());
+    for executor in &cluster.executors {
+        // Results are for nobody; who speaks plainly to the port for tasks is told nothing that it understands.
+        assert!(TcpStream::connect(("127.0.0.1", executor.port)).is_err());
+        assert!(speak(executor.port + 1).iter().all(|byte| *byte != 0), "a frame with settings begins with zeros");
+    }
+    export().env("MILLRACE_CLUSTER_TLS", certificates("cluster")).run().expect_code(0);
+    assert_eq!(stage.data(), stage.expected("load"));
+    stage.assert_success("load");
+}
+
+/// The first bytes that a port answers to who speaks HTTP/2 without TLS.
+fn speak(port: u16) -> Vec<u8> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").unwrap();
+    let mut answer = vec![0; 2];
+    let read = stream.read(&mut answer).unwrap_or(0);
+    answer.truncate(read);
+    answer
+}
+
+#[test]
 fn no_secret_is_in_plans_logs_or_answers() {
     let stage = Stage::s3("orders");
     stage.server.add_key(KeyPair::new("planted", SECRET));
@@ -51,7 +98,7 @@ fn no_secret_is_in_plans_logs_or_answers() {
         }
     }
     let args = vec!["-vvv".to_owned()];
-    let mut cluster = Cluster::start_with(env, 1, ClusterOptions { token: Some(TOKEN.to_owned()), args, env: Vec::new() });
+    let mut cluster = Cluster::start_with(env, 1, ClusterOptions { token: Some(TOKEN.to_owned()), args, ..ClusterOptions::default() });
     let export = stage.millrace("export").arg(stage.source("load")).arg(stage.destination()).arg("-vvv");
     let outcome = export.args(["--cluster", &cluster.url()]).env("MILLRACE_CLUSTER_TOKEN", TOKEN).run().expect_code(0);
     let used = stage.server.log().filter(|op| op.access_key.as_deref() == Some("planted"));
@@ -85,7 +132,7 @@ fn another_version_is_refused_with_both_named() {
         ShardsTable { rows: ShardRows::Plan, folder: destination, files: vec![("round-1/copy-00000.parquet".to_owned(), 1)] };
     let address = Address::parse(&cluster.url()).unwrap();
     let submitted = tokio::runtime::Runtime::new().unwrap().block_on(async {
-        let client = worker::cluster::Cluster::connect(&address, &Token::default()).await.unwrap();
+        let client = worker::cluster::Cluster::connect(&address, &Token::default(), &Tls::default()).await.unwrap();
         client.submit("of the future", &task, &shards).await
     });
     let error = submitted.unwrap_err();

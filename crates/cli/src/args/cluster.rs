@@ -7,12 +7,15 @@ use std::time::Duration;
 use clap::Args;
 use engine::ClusterOptions;
 use planner::{Error, Result};
-use worker::cluster::{Address, DEFAULT_PORT, ExecutorOptions, SchedulerOptions, Token};
+use worker::cluster::{Address, DEFAULT_PORT, ExecutorOptions, SchedulerOptions, Tls, Token};
 
 use super::values;
 
 /// The variable that holds the token.
 const TOKEN_VARIABLE: &str = "MILLRACE_CLUSTER_TOKEN";
+
+/// The variable that names the folder with certificates.
+const TLS_VARIABLE: &str = "MILLRACE_CLUSTER_TLS";
 
 /// The cluster's token: from `file`, else from the environment, else none.
 pub(crate) fn token(file: Option<&Path>) -> Result<Token> {
@@ -22,6 +25,12 @@ pub(crate) fn token(file: Option<&Path>) -> Result<Token> {
         None => std::env::var(TOKEN_VARIABLE).unwrap_or_default(),
     };
     Token::parse(&text)
+}
+
+/// What a part of the cluster shows: from `folder`, else from the one that the environment names, else nothing.
+fn tls(folder: Option<&Path>) -> Result<Tls> {
+    let named = std::env::var_os(TLS_VARIABLE).filter(|folder| !folder.is_empty()).map(PathBuf::from);
+    folder.map(Path::to_owned).or(named).map_or_else(|| Ok(Tls::default()), |folder| Tls::load(&folder))
 }
 
 /// A cluster to run on.
@@ -34,13 +43,19 @@ pub(crate) struct OnClusterArgs {
     /// A file with the cluster's token [env: `MILLRACE_CLUSTER_TOKEN` holds the token itself]
     #[arg(long, value_name = "FILE", requires = "cluster")]
     pub(crate) cluster_token_file: Option<PathBuf>,
+
+    /// A folder with `tls.crt`, `tls.key` and `ca.crt`: what is shown to the scheduler, and asked of it
+    /// [env: `MILLRACE_CLUSTER_TLS`]
+    #[arg(long, value_name = "DIR", requires = "cluster")]
+    pub(crate) cluster_tls: Option<PathBuf>,
 }
 
 impl OnClusterArgs {
     /// As the engine wants it.
     pub(crate) fn options(&self) -> Result<Option<ClusterOptions>> {
         let Some(scheduler) = self.cluster.clone() else { return Ok(None) };
-        Ok(Some(ClusterOptions { scheduler, token: token(self.cluster_token_file.as_deref())? }))
+        let (token, tls) = (token(self.cluster_token_file.as_deref())?, tls(self.cluster_tls.as_deref())?);
+        Ok(Some(ClusterOptions { scheduler, token, tls }))
     }
 }
 
@@ -58,6 +73,11 @@ pub(crate) struct RoleArgs {
     /// A file with the cluster's token [env: `MILLRACE_CLUSTER_TOKEN` holds the token itself]
     #[arg(long, value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
+
+    /// A folder with `tls.crt`, `tls.key` and `ca.crt`: what is shown to the other parts, and asked of them
+    /// [env: `MILLRACE_CLUSTER_TLS`]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) tls: Option<PathBuf>,
 }
 
 impl RoleArgs {
@@ -98,6 +118,7 @@ impl SchedulerArgs {
             port: self.port,
             external_host: self.role.external_host()?,
             token: token(self.role.token_file.as_deref())?,
+            tls: tls(self.role.tls.as_deref())?,
             executor_timeout: self.executor_timeout,
         })
     }
@@ -150,6 +171,7 @@ impl ExecutorArgs {
             tasks: self.tasks.into(),
             memory: self.memory,
             token: token(self.role.token_file.as_deref())?,
+            tls: tls(self.role.tls.as_deref())?,
             heartbeat: self.heartbeat,
             ..ExecutorOptions::new(self.scheduler.clone())
         })

@@ -64,7 +64,7 @@ struct ShardFile {
 
 impl There {
     pub(super) async fn connect(options: &ClusterOptions, destination: &Destination, request: &VerifyRequest) -> Result<Self> {
-        let cluster = Cluster::connect(&options.scheduler, &options.token).await?;
+        let cluster = Cluster::connect(&options.scheduler, &options.token, &options.tls).await?;
         let id = ulid::Ulid::new().to_string();
         let folder = format!("{}{id}", sweep::FOLDER);
         let task = ReadTask {

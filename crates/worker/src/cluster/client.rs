@@ -25,7 +25,7 @@ use super::codec::LogicalCodec;
 use super::node::CopyNode;
 use super::token::{Say, Token};
 use super::told::heard;
-use super::{DEFAULT_PORT, MESSAGE_BYTES, ShardsTable, Task, session_config};
+use super::{DEFAULT_PORT, MESSAGE_BYTES, ShardsTable, Task, Tls, kept_alive, session_config};
 
 /// How long a call to the scheduler may take.
 const CALL: Duration = Duration::from_secs(20);
@@ -79,6 +79,8 @@ pub enum JobState {
 #[derive(Clone)]
 pub struct Cluster {
     address: Address,
+    /// Where connections to it are made.
+    way: String,
     scheduler: SchedulerGrpcClient<InterceptedService<Channel, Say>>,
 }
 
@@ -93,20 +95,16 @@ impl Cluster {
     ///
     /// # Errors
     /// `Unreachable` where nobody listens.
-    pub async fn connect(address: &Address, token: &Token) -> Result<Self> {
-        let endpoint = Endpoint::from_shared(format!("http://{}:{}", address.host, address.port));
+    pub async fn connect(address: &Address, token: &Token, tls: &Tls) -> Result<Self> {
+        tls.try_out(&address.host, address.port).await?;
+        let way = tls.way_to(&address.host, address.port)?;
+        let endpoint = Endpoint::from_shared(format!("http://{way}"));
         let endpoint = endpoint.map_err(|e| Error::usage(format!("{address}: {e}")))?;
-        let endpoint = endpoint
-            .connect_timeout(Duration::from_secs(10))
-            .timeout(CALL)
-            .tcp_nodelay(true)
-            .http2_keep_alive_interval(Duration::from_secs(10))
-            .keep_alive_while_idle(true);
-        let channel = endpoint.connect().await.map_err(|e| gone(address, &e))?;
+        let channel = kept_alive(endpoint).connect().await.map_err(|e| gone(address, &e))?;
         let scheduler = SchedulerGrpcClient::with_interceptor(channel, Say(token.clone()))
             .max_decoding_message_size(MESSAGE_BYTES as usize)
             .max_encoding_message_size(MESSAGE_BYTES as usize);
-        Ok(Self { address: address.clone(), scheduler })
+        Ok(Self { address: address.clone(), way, scheduler })
     }
 
     /// Where it is.
@@ -121,8 +119,7 @@ impl Cluster {
     /// `Unreachable` where the scheduler does not answer.
     pub async fn has_executors(&self) -> Result<bool> {
         let ask = async {
-            let mut stream =
-                tokio::net::TcpStream::connect((self.address.host.trim_matches(['[', ']']), self.address.port)).await?;
+            let mut stream = tokio::net::TcpStream::connect(&self.way).await?;
             stream.write_all(b"GET /readyz HTTP/1.0\r\nhost: scheduler\r\n\r\n").await?;
             let mut answer = Vec::new();
             stream.read_to_end(&mut answer).await?;

@@ -17,7 +17,8 @@ use super::codec::{LogicalCodec, PhysicalCodec};
 use super::engine::Engine;
 use super::shards::Folders;
 use super::site::Site;
-use super::{Address, DEFAULT_PORT, MESSAGE_BYTES, Token, health, session_config};
+use super::tls::{Front, behind};
+use super::{Address, DEFAULT_PORT, MESSAGE_BYTES, Tls, Token, endpoints, health, session_config};
 use crate::Registry;
 
 /// How an executor is run.
@@ -39,6 +40,8 @@ pub struct ExecutorOptions {
     pub memory: u64,
     /// What it says to the scheduler.
     pub token: Token,
+    /// What it shows to the scheduler, and the scheduler to it.
+    pub tls: Tls,
     /// How often it tells the scheduler that it is there.
     pub heartbeat: Duration,
 }
@@ -56,6 +59,7 @@ impl ExecutorOptions {
             tasks: 4,
             memory: 512 << 20,
             token: Token::default(),
+            tls: Tls::default(),
             heartbeat: Duration::from_secs(5),
         }
     }
@@ -78,7 +82,9 @@ pub async fn run_executor(options: ExecutorOptions, registry: Arc<Registry>, sto
             std::future::pending::<()>().await;
         }
     };
-    let config = Arc::new(config(&options, folder.path(), &site, &ready));
+    let mut config = config(&options, folder.path(), &site, &ready);
+    let _front = if options.tls.is_set() { Some(front(&options, &mut config).await?) } else { None };
+    let config = Arc::new(config);
     tracing::info!("the executor listens at {}:{} and asks {} for work", options.bind, options.port, options.scheduler);
     tokio::select! {
         // Ballista listens for the signals itself: it says goodbye to the scheduler and waits for its tasks.
@@ -89,6 +95,27 @@ pub async fn run_executor(options: ExecutorOptions, registry: Arc<Registry>, sto
         served = health::serve(at, ready) => served,
         () = leaving => Ok(()),
     }
+}
+
+/// Lays TLS before the port for tasks. Results are handed over to nobody: with TLS their port is not to be reached.
+async fn front(options: &ExecutorOptions, config: &mut ExecutorProcessConfig) -> Result<Option<Front>> {
+    options.tls.try_out(&options.scheduler.host, options.scheduler.port).await?;
+    let port = config.grpc_port;
+    let outer = if options.bind.is_unspecified() {
+        let host = options.external_host.clone().unwrap_or_default();
+        let found = tokio::net::lookup_host((host.as_str(), port)).await;
+        let found = found.ok().and_then(|mut found| found.next()).map(|found| found.ip());
+        found.ok_or_else(|| Error::usage(format!("--external-host {host} is no address of this machine")))?
+    } else {
+        options.bind
+    };
+    let listener = tokio::net::TcpListener::bind((outer, port)).await.map_err(|e| {
+        Error::unreachable(format!("the executor cannot listen at {outer}:{port}: {e}"))
+            .with_help("with TLS, --bind or --external-host must be an address of this machine; or choose other ports with --port")
+    })?;
+    let inner = behind(outer);
+    config.bind_host = inner.to_string();
+    Ok(options.tls.front(listener, SocketAddr::new(inner.into(), port)))
 }
 
 fn config(options: &ExecutorOptions, folder: &Path, site: &Arc<Site>, ready: &ExecutorHealth) -> ExecutorProcessConfig {
@@ -126,7 +153,7 @@ fn config(options: &ExecutorOptions, folder: &Path, site: &Arc<Site>, ready: &Ex
         override_config_producer: Some(Arc::new(session_config)),
         override_logical_codec: Some(Arc::new(LogicalCodec::default())),
         override_physical_codec: Some(Arc::new(PhysicalCodec::of(Arc::clone(site)))),
-        override_create_grpc_client_endpoint: options.token.endpoints(),
+        override_create_grpc_client_endpoint: endpoints(&options.token, &options.tls),
         health: ready.clone(),
         ..ExecutorProcessConfig::default()
     }

@@ -19,6 +19,7 @@ use ballista_scheduler::scheduler_server::SchedulerServer;
 use datafusion::execution::SessionStateBuilder;
 use datafusion_proto::protobuf::{LogicalPlanNode, PhysicalPlanNode};
 use planner::{Error, Result};
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic::service::interceptor::InterceptedService;
@@ -27,7 +28,7 @@ use super::codec::{LogicalCodec, PhysicalCodec};
 use super::node::Planner;
 use super::placement::Placement;
 use super::token::{Ask, Token};
-use super::{DEFAULT_PORT, MESSAGE_BYTES, session_config};
+use super::{DEFAULT_PORT, MESSAGE_BYTES, Tls, endpoints, session_config};
 
 /// How a scheduler is run.
 #[derive(Debug, Clone)]
@@ -40,6 +41,8 @@ pub struct SchedulerOptions {
     pub external_host: Option<String>,
     /// What drivers and executors must say.
     pub token: Token,
+    /// What drivers and executors must show.
+    pub tls: Tls,
     /// An executor that was silent for this long is lost, and its tasks run elsewhere.
     pub executor_timeout: Duration,
 }
@@ -51,6 +54,7 @@ impl Default for SchedulerOptions {
             port: DEFAULT_PORT,
             external_host: None,
             token: Token::default(),
+            tls: Tls::default(),
             executor_timeout: Duration::from_secs(30),
         }
     }
@@ -62,9 +66,16 @@ impl Default for SchedulerOptions {
 /// `Unreachable` where it cannot listen.
 pub async fn run_scheduler(options: SchedulerOptions, stop: CancellationToken) -> Result<()> {
     let at = SocketAddr::new(options.bind, options.port);
-    let listener = tokio::net::TcpListener::bind(at).await.map_err(|e| {
+    let taken = |e| {
         Error::unreachable(format!("the scheduler cannot listen at {at}: {e}")).with_help("choose another port with --port")
-    })?;
+    };
+    let mut listener = TcpListener::bind(at).await.map_err(taken)?;
+    let mut _front = None;
+    if options.tls.is_set() {
+        let inner = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(taken)?;
+        let outer = std::mem::replace(&mut listener, inner);
+        _front = options.tls.front(outer, listener.local_addr().map_err(taken)?);
+    }
     let config = config(&options);
     let failed = |e: ballista_core::error::BallistaError| Error::unreachable(format!("the scheduler cannot start: {e}"));
     config.validate().map_err(failed)?;
@@ -104,6 +115,7 @@ fn config(options: &SchedulerOptions) -> SchedulerConfig {
         executor_timeout_seconds: seconds,
         expire_dead_executor_interval_seconds: (seconds / 3).clamp(1, 5),
         no_executors_grace_period_seconds: seconds,
+        override_create_grpc_client_endpoint: endpoints(&Token::default(), &options.tls),
         override_config_producer: Some(Arc::new(session_config)),
         override_session_builder: Some(Arc::new(session)),
         override_logical_codec: Some(Arc::new(LogicalCodec::default())),

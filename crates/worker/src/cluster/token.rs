@@ -3,7 +3,6 @@
 use std::fmt;
 use std::sync::Arc;
 
-use ballista_core::extension::EndpointOverrideFn;
 use planner::{Error, Result};
 use sha2::{Digest, Sha256};
 use tonic::metadata::MetadataValue;
@@ -39,10 +38,9 @@ impl Token {
         Ok(Self(Some(text).filter(|t| !t.is_empty()).map(Arc::from)))
     }
 
-    /// Endpoints of an executor whose requests say it.
-    pub(super) fn endpoints(&self) -> Option<EndpointOverrideFn> {
-        let said = format!("{AGENT}{}", self.0.as_ref()?);
-        Some(Arc::new(move |endpoint| Ok(endpoint.user_agent(said.clone())?)))
+    /// How an executor's requests say it.
+    pub(super) fn agent(&self) -> Option<String> {
+        Some(format!("{AGENT}{}", self.0.as_ref()?))
     }
 
     /// Whether a request says it.
