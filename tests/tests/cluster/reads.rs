@@ -56,6 +56,15 @@ fn what_is_found_on_a_cluster_is_what_one_machine_finds() {
     assert_eq!(stage.own_keys(), keys_before);
 }
 
+/// Waits until some objects were read.
+fn wait_for_reads(stage: &Stage) {
+    let since = Instant::now();
+    while stage.server.log().filter(|op| op.operation == "GetObject" && !op.key.contains("_millrace/")).len() < 10 {
+        assert!(since.elapsed() < Duration::from_mins(1), "nothing is read");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
 #[test]
 fn an_executor_killed_while_it_reads_is_made_up_for() {
     let mut stage = Stage::clustered("orders", 1);
@@ -66,9 +75,7 @@ fn an_executor_killed_while_it_reads_is_made_up_for() {
     stage.server.latency(Duration::from_millis(60));
     let url = cluster.url();
     let running = verify(&stage, Some(&url)).args(["--concurrency", "2"]).spawn();
-    while stage.server.log().filter(|op| op.operation == "GetObject" && !op.key.contains("_millrace/")).len() < 10 {
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    wait_for_reads(&stage);
     cluster.executors.remove(0).process.kill();
     cluster.add_executor();
     stage.server.latency(Duration::ZERO);
@@ -93,15 +100,13 @@ fn what_a_killed_comparison_leaves_goes_with_a_later_command() {
     let mut stage = Stage::clustered("orders", 1);
     let cluster = stage.cluster.take().unwrap();
     stage.exported("load", &[]);
+    stage.server.clear_log();
     let left = |stage: &Stage| stage.own_keys().into_iter().filter(|key| key.starts_with(FOLDER)).collect::<Vec<_>>();
     stage.server.latency(Duration::from_millis(60));
     let url = cluster.url();
     let running = verify(&stage, Some(&url)).args(["--concurrency", "2"]).spawn();
     let since = Instant::now();
-    while left(&stage).is_empty() {
-        assert!(since.elapsed() < Duration::from_mins(1), "nothing is to be read");
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    wait_for_reads(&stage);
     running.kill();
     stage.server.latency(Duration::ZERO);
     // Executors read on, for nobody.
