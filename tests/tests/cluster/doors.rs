@@ -47,10 +47,12 @@ fn a_scheduler_with_a_token_lets_nobody_else_in() {
 #[test]
 fn with_tls_only_who_has_a_certificate_of_the_cluster_gets_in_anywhere() {
     let stage = Stage::s3("orders");
-    let options = ClusterOptions { tls: Some(certificates("cluster")), token: Some(TOKEN.to_owned()), ..ClusterOptions::default() };
+    let options =
+        ClusterOptions { tls: Some(certificates("cluster")), token: Some(TOKEN.to_owned()), ..ClusterOptions::default() };
     let cluster = Cluster::start_with(stage.server.env(), 2, options);
     let export = || {
-        let export = stage.millrace("export").arg(stage.source("load")).arg(stage.destination()).args(["--cluster", &cluster.url()]);
+        let export =
+            stage.millrace("export").arg(stage.source("load")).arg(stage.destination()).args(["--cluster", &cluster.url()]);
         export.env("MILLRACE_CLUSTER_TOKEN", TOKEN)
     };
     let without = export().run().expect_code(4);
@@ -98,7 +100,8 @@ fn no_secret_is_in_plans_logs_or_answers() {
         }
     }
     let args = vec!["-vvv".to_owned()];
-    let mut cluster = Cluster::start_with(env, 1, ClusterOptions { token: Some(TOKEN.to_owned()), args, ..ClusterOptions::default() });
+    let mut cluster =
+        Cluster::start_with(env, 1, ClusterOptions { token: Some(TOKEN.to_owned()), args, ..ClusterOptions::default() });
     let export = stage.millrace("export").arg(stage.source("load")).arg(stage.destination()).arg("-vvv");
     let outcome = export.args(["--cluster", &cluster.url()]).env("MILLRACE_CLUSTER_TOKEN", TOKEN).run().expect_code(0);
     let used = stage.server.log().filter(|op| op.access_key.as_deref() == Some("planted"));

@@ -44,7 +44,8 @@ struct Two {
 
 impl Two {
     fn new() -> Self {
-        let objects: Objects = (0..OBJECTS).map(|n| (format!("data/{n:05}"), vec![b'0' + u8::try_from(n % 7).unwrap()])).collect();
+        let objects: Objects =
+            (0..OBJECTS).map(|n| (format!("data/{n:05}"), vec![b'0' + u8::try_from(n % 7).unwrap()])).collect();
         let lake = MadeLake::new(1000, &[("load", &objects)]);
         let mut stage = Stage::of((*lake).clone(), Place::Bucket, Place::Bucket);
         stage.cluster = Some(Cluster::start(&stage.server, 2));

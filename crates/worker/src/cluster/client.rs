@@ -128,7 +128,10 @@ impl Cluster {
         match tokio::time::timeout(CALL, ask).await {
             Ok(Ok(answer)) if answer.starts_with(b"HTTP/") => Ok(answer.get(9..12) == Some(b"200")),
             Ok(Ok(_)) => {
-                let error = Error::unreachable(format!("the scheduler at {} cannot be reached: what answers there is none", self.address));
+                let error = Error::unreachable(format!(
+                    "the scheduler at {} cannot be reached: what answers there is none",
+                    self.address
+                ));
                 Err(error.with_help("where the cluster has TLS, add --cluster-tls with its certificates"))
             }
             Ok(Err(e)) => Err(gone(&self.address, &e)),

@@ -110,8 +110,9 @@ async fn front(options: &ExecutorOptions, config: &mut ExecutorProcessConfig) ->
         options.bind
     };
     let listener = tokio::net::TcpListener::bind((outer, port)).await.map_err(|e| {
-        Error::unreachable(format!("the executor cannot listen at {outer}:{port}: {e}"))
-            .with_help("with TLS, --bind or --external-host must be an address of this machine; or choose other ports with --port")
+        Error::unreachable(format!("the executor cannot listen at {outer}:{port}: {e}")).with_help(
+            "with TLS, --bind or --external-host must be an address of this machine; or choose other ports with --port",
+        )
     })?;
     let inner = behind(outer);
     config.bind_host = inner.to_string();

@@ -66,9 +66,8 @@ impl Default for SchedulerOptions {
 /// `Unreachable` where it cannot listen.
 pub async fn run_scheduler(options: SchedulerOptions, stop: CancellationToken) -> Result<()> {
     let at = SocketAddr::new(options.bind, options.port);
-    let taken = |e| {
-        Error::unreachable(format!("the scheduler cannot listen at {at}: {e}")).with_help("choose another port with --port")
-    };
+    let taken =
+        |e| Error::unreachable(format!("the scheduler cannot listen at {at}: {e}")).with_help("choose another port with --port");
     let mut listener = TcpListener::bind(at).await.map_err(taken)?;
     let mut _front = None;
     if options.tls.is_set() {

@@ -63,7 +63,8 @@ impl Tls {
         let certificates = |file: &Path| -> Result<Vec<CertificateDer<'static>>> {
             let read = CertificateDer::pem_file_iter(file).map_err(|e| wrong(file, &e))?;
             let all: std::result::Result<Vec<_>, _> = read.collect();
-            all.map_err(|e| wrong(file, &e)).and_then(|all| if all.is_empty() { Err(wrong(file, &"it has no certificate")) } else { Ok(all) })
+            all.map_err(|e| wrong(file, &e))
+                .and_then(|all| if all.is_empty() { Err(wrong(file, &"it has no certificate")) } else { Ok(all) })
         };
         let (chain, secret) = (certificates(&cert)?, PrivateKeyDer::from_pem_file(&key).map_err(|e| wrong(&key, &e))?);
         let mut roots = RootCertStore::empty();
