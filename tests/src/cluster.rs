@@ -122,8 +122,7 @@ impl Cluster {
 
     fn command(&self, role: &str) -> Millrace<'static> {
         let command = Millrace::new().arg(role).args(&self.options.args).timeout(Duration::from_mins(10));
-        let tls = self.options.tls.iter().map(|folder| folder.as_path());
-        let command = tls.fold(command, |command, folder| command.arg("--tls").arg(folder));
+        let command = self.options.tls.iter().fold(command, |command, folder| command.arg("--tls").arg(folder));
         match &self.options.token {
             Some(token) => command.env("MILLRACE_CLUSTER_TOKEN", token),
             None => command,
