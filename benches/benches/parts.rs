@@ -21,10 +21,6 @@ use planner::table::{DiffOptions, Mode, diff_stream};
 use planner::{Base, KeyRules, Location, MetadataStore, PlanRequest, RoundsSpec, SelectionSpec, Stores, View};
 use tokio::runtime::Runtime;
 
-/// As in the program.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 const ENTRIES: u64 = 200_000;
 
 #[derive(Debug)]

@@ -21,9 +21,6 @@ use crate::exit::ExitStatus;
 use crate::output::Output;
 use crate::output::progress::Screen;
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     let words: Vec<OsString> = std::env::args_os().collect();
     match Cli::try_parse_from(&words) {
