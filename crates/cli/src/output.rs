@@ -17,6 +17,7 @@ pub(crate) mod verify;
 use std::io::{self, BufWriter, Write};
 
 use engine::{PlanOverview, RunReport};
+use planner::error::explain;
 use planner::{Error, ErrorKind};
 
 use crate::args::{GlobalArgs, OutputFormat};
@@ -61,7 +62,7 @@ impl Output {
 
     /// An error that no report holds. Nothing can be done when even that cannot be written.
     pub(crate) fn error(self, error: &Error) {
-        let message = text::with_causes(error);
+        let message = explain(error);
         let _ = match self.format {
             OutputFormat::Text => text::error(&mut stderr(), &message, error.help()),
             OutputFormat::Json => json::error(&mut stdout(), error.kind().name(), &message, error.help()),

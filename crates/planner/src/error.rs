@@ -145,8 +145,9 @@ impl std::error::Error for Error {
     }
 }
 
-/// The text with its causes. Stores put the reason there: who refused, and after how many tries.
-pub(crate) fn explain(error: &dyn std::error::Error) -> String {
+/// The text with its causes on one line, each said once. Stores put the reason there: who refused, and after how many tries.
+#[must_use]
+pub fn explain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
@@ -189,5 +190,19 @@ impl From<datafusion::error::DataFusionError> for Error {
 impl From<Error> for datafusion::error::DataFusionError {
     fn from(error: Error) -> Self {
         Self::External(Box::new(error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_say_each_cause_once() {
+        let inner = std::io::Error::other("connection refused");
+        let error = Error::unreachable("s3://b: no answer: connection refused").with_source(inner);
+        assert_eq!(explain(&error), "s3://b: no answer: connection refused");
+        let error = Error::usage("cannot read x").with_source(std::io::Error::other("denied"));
+        assert_eq!(explain(&error), "cannot read x: denied");
     }
 }

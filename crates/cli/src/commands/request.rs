@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use engine::{ExportRequest, MarkerOptions, RunOptions, RunReport};
+use planner::error::explain;
 use planner::{Error, Location, Result, Scheme};
 use ulid::Ulid;
 use worker::Registry;
@@ -12,7 +13,7 @@ use super::source::{Words, compared};
 use crate::args::{ExportArgs, PlanArgs, StatusArgs};
 use crate::exit::ExitStatus;
 use crate::failure::Outcome;
-use crate::output::{Output, text};
+use crate::output::Output;
 
 /// `export` as a request.
 pub(crate) async fn of_export(registry: &Arc<Registry>, args: &ExportArgs) -> Result<ExportRequest> {
@@ -76,7 +77,7 @@ pub(crate) fn not_begun(source: &str, destination: &str, error: &Error) -> RunRe
     // As it was typed: it may be no location at all.
     destination.clone_into(&mut report.destination);
     if let Some(told) = &mut report.error {
-        told.message = text::with_causes(error);
+        told.message = explain(error);
     }
     report
 }

@@ -28,21 +28,6 @@ pub(crate) fn note(out: &mut impl Write, text: &str) -> io::Result<()> {
     out.flush()
 }
 
-/// An error and its causes on one line, each said once.
-pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        let inner_text = inner.to_string();
-        if !text.contains(&inner_text) {
-            text.push_str(": ");
-            text.push_str(&inner_text);
-        }
-        cause = inner.source();
-    }
-    text
-}
-
 /// A plan: what would be done by directory, the totals, what it was compared with, and how to apply it.
 pub(crate) fn plan(out: &mut impl Write, report: &RunReport, overview: &PlanOverview) -> io::Result<()> {
     writeln!(out, "Plan of {} for {}", report.source.bold(), report.destination.bold())?;
