@@ -149,6 +149,10 @@ async fn from_head(destination: &Destination, current: &Current, request: &Expor
         believed.base.commit = Some(PlanBase { commit: from.id.clone(), metarange: from.metarange.clone(), claimed: true });
         return Ok(());
     }
+    // Without a receipt that says it deletes insist on nothing; who needs the receipt fails without it. A claim says nothing.
+    let newest = receipt::read(destination, &current.receipt).await.ok().filter(|newest| newest.claim.is_none());
+    let etags = newest.and_then(|newest| newest.etags);
+    believed.base.same_etags_below = etags.map_or(0, receipt::Etags::same_below);
     match lake.namespace().metarange(&base.metarange).await {
         Ok(_) => believed.base.commit = Some(base),
         Err(e) if request.full && matches!(e.kind(), graveler::ErrorKind::NotFound | graveler::ErrorKind::Corrupt) => {

@@ -9,6 +9,7 @@
 //! begins with a receipt that holds a whole state: of an export that wrote everything, or one that was [folded](fold).
 
 pub mod collect;
+pub mod etags;
 pub mod fold;
 pub mod state;
 #[cfg(test)]
@@ -33,11 +34,12 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::destination::Destination;
+pub use etags::Etags;
 
 /// The format version of receipts.
 ///
 /// * 1: the first.
-/// * 2: `source`, `whole` and `chain`; what `previous` names may have been collected when `whole` is there.
+/// * 2: `source`, `whole`, `chain` and `etags`; what `previous` names may have been collected when `whole` is there.
 pub const RECEIPT_FORMAT: u32 = 2;
 
 /// The file of the objects that a run wrote or removed.
@@ -87,6 +89,9 @@ pub struct Receipt {
     /// How long the chain is that ends here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chain: Option<Chain>,
+    /// How the etags of the state relate to the entries'; `None` where it is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub etags: Option<Etags>,
     /// RFC 3339.
     pub time: String,
 }
@@ -216,6 +221,18 @@ pub struct ChangesWriter {
     path: PathBuf,
     writer: ArrowWriter<BufWriter<File>>,
     rows: u64,
+    etags: Etags,
+}
+
+/// The changes of a run, in a local file.
+#[derive(Debug)]
+pub struct ChangesFile {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Its rows.
+    pub rows: u64,
+    /// How the etags of what was written relate to the entries'.
+    pub etags: Etags,
 }
 
 impl std::fmt::Debug for ChangesWriter {
@@ -233,7 +250,8 @@ impl ChangesWriter {
         let path = folder.join("changes.parquet");
         let file = File::create(&path).map_err(|e| local(&path, &e))?;
         let writer = ArrowWriter::try_new(BufWriter::new(file), Arc::clone(&CHANGES_SCHEMA), Some(properties()));
-        Ok(Self { path, writer: writer.map_err(|e| Error::bug(format!("receipt: {e}")))?, rows: 0 })
+        let writer = writer.map_err(|e| Error::bug(format!("receipt: {e}")))?;
+        Ok(Self { path, writer, rows: 0, etags: Etags::default() })
     }
 
     /// Takes the successful rows of a batch of outcomes. A marker that was retracted and published again has two rows; the
@@ -244,9 +262,7 @@ impl ChangesWriter {
     pub fn append(&mut self, outcomes: &RecordBatch) -> Result<()> {
         let ok = column(outcomes, "ok")?;
         let batch = filter_record_batch(outcomes, ok.as_boolean()).map_err(|e| Error::bug(format!("receipt: {e}")))?;
-        self.rows += batch.num_rows() as u64;
-        let changes = changes(&batch)?;
-        self.writer.write(&changes).map_err(|e| local(&self.path, &e))
+        self.write(&changes(&batch)?)
     }
 
     /// Takes rows that are changes already: [`CHANGES_SCHEMA`], by name.
@@ -260,17 +276,23 @@ impl ChangesWriter {
             datafusion::arrow::compute::cast(&found, field.data_type()).map_err(|e| broken(&e))
         });
         let batch = RecordBatch::try_new(Arc::clone(&CHANGES_SCHEMA), columns.collect::<Result<_>>()?).map_err(|e| broken(&e))?;
-        self.rows += batch.num_rows() as u64;
-        self.writer.write(&batch).map_err(|e| local(&self.path, &e))
+        self.write(&batch)
     }
 
-    /// Closes the file: its path and rows.
+    fn write(&mut self, changes: &RecordBatch) -> Result<()> {
+        self.rows += changes.num_rows() as u64;
+        self.etags.see(changes)?;
+        self.writer.write(changes).map_err(|e| local(&self.path, &e))
+    }
+
+    /// Closes the file.
     ///
     /// # Errors
     /// `Unreachable` where the file cannot be written.
-    pub fn finish(self) -> Result<(PathBuf, u64)> {
-        self.writer.close().map_err(|e| local(&self.path, &e))?;
-        Ok((self.path, self.rows))
+    pub fn finish(self) -> Result<ChangesFile> {
+        let Self { path, writer, rows, etags } = self;
+        writer.close().map_err(|e| local(&path, &e))?;
+        Ok(ChangesFile { path, rows, etags })
     }
 }
 

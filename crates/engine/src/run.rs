@@ -8,7 +8,7 @@
 //! Before the first change HEAD names the run and its stored plan; whatever happens then, the next run plans its keys again.
 //! After the commit point nothing is undone: the next start finishes a marker that is still pending.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -29,7 +29,7 @@ use crate::lease::Lease;
 use crate::marker::{self, MarkerNames};
 use crate::prepare::temporary;
 use crate::progress::Progress;
-use crate::receipt::{self, ChangesWriter, RECEIPT_FORMAT, Receipt, collect, fold};
+use crate::receipt::{self, ChangesFile, ChangesWriter, RECEIPT_FORMAT, Receipt, collect, fold};
 use crate::report::{RunReport, State};
 use crate::request::{MarkerOptions, RunOptions};
 use crate::resume;
@@ -220,8 +220,7 @@ impl Run<'_> {
             }
         };
         execution.run(&mut changes, executed, progress, told).await?;
-        let (path, rows) = changes.finish()?;
-        Ok(Changes { folder, path, rows })
+        Ok(Changes { file: changes.finish()?, folder })
     }
 
     #[cfg(not(feature = "cluster"))]
@@ -279,16 +278,17 @@ impl Run<'_> {
             claim: self.plan.claim.clone(),
             supersedes: head.unfinished.iter().filter(|r| **r != self.plan.run).cloned().collect(),
             objects: self.plan.summary.objects,
-            changes: changes.rows,
+            changes: changes.file.rows,
             source: Some(self.plan.source.clone()),
             whole: None,
             chain: None,
+            etags: Some(changes.file.etags),
             time: crate::clock::now(),
         };
         let complete = self.is_complete();
         let keep = self.options.keep_receipts;
         let options = fold::WriteOptions { complete, keep };
-        let (folder, receipt) = fold::write(self.destination, receipt, &changes.path, options).await?;
+        let (folder, receipt) = fold::write(self.destination, receipt, &changes.file.path, options).await?;
         let current = Current {
             receipt: folder.clone(),
             commit: receipt.commit.clone(),
@@ -339,8 +339,8 @@ impl Run<'_> {
         if superseded.is_empty() {
             return Ok(changes);
         }
-        let (path, rows) = unfinished::inherit(self.destination, &superseded, &changes.path, changes.folder.path()).await?;
-        Ok(Changes { path, rows, ..changes })
+        let file = unfinished::inherit(self.destination, &superseded, &changes.file.path, changes.folder.path()).await?;
+        Ok(Changes { file, ..changes })
     }
 
     /// Removes plans and journals that nobody needs any more. What stays is no harm.
@@ -393,11 +393,10 @@ struct Known {
     _folder: tempfile::TempDir,
 }
 
-/// The rows of a receipt, in a local file.
+/// The rows of a receipt, in a temporary folder.
 struct Changes {
+    file: ChangesFile,
     folder: tempfile::TempDir,
-    path: PathBuf,
-    rows: u64,
 }
 
 /// Whether nothing is left to be done after a commit point: SUCCESS is there, and no other status marker is.

@@ -20,7 +20,7 @@ use worker::journal::{Outcomes, replay};
 use crate::base::run_folder;
 use crate::destination::Destination;
 use crate::prepare::temporary;
-use crate::receipt::ChangesWriter;
+use crate::receipt::{ChangesFile, ChangesWriter};
 use crate::resume;
 use crate::session::{Files, session, sorting_session};
 
@@ -160,8 +160,8 @@ fn doubt(base: &mut Base, path: String, written: Option<BTreeSet<Vec<u8>>>, begu
     base.unknown.insert(path);
 }
 
-/// Puts what superseded runs did before what this one did: `changes` becomes one row a key, the newest. The rows of the new
-/// file are the answer; both are in `folder`.
+/// Puts what superseded runs did before what this one did: `changes` becomes one row a key, the newest, in another file of
+/// `folder`.
 ///
 /// # Errors
 /// The stores'.
@@ -170,7 +170,7 @@ pub(crate) async fn inherit(
     superseded: &[Unfinished],
     changes: &Path,
     folder: &Path,
-) -> Result<(std::path::PathBuf, u64)> {
+) -> Result<ChangesFile> {
     let context = sorting_session()?;
     let mut parts = Vec::new();
     for (rank, run) in superseded.iter().enumerate().filter(|(_, run)| !run.plan.is_empty()) {
@@ -183,8 +183,7 @@ pub(crate) async fn inherit(
                 writer.append(&batch)?;
             }
         }
-        let (path, _) = writer.finish()?;
-        parts.push((rank, path));
+        parts.push((rank, writer.finish()?.path));
     }
     parts.push((superseded.len(), changes.to_owned()));
     let mut union = Vec::new();

@@ -47,6 +47,9 @@ fn receipts_of_format_2_are_read() {
     let receipt: Receipt = reads_and_writes_back("receipt-2.json");
     assert_eq!((receipt.format, receipt.seq, receipt.changes), (2, 31, 34));
     assert_eq!((receipt.file(), receipt.chain.unwrap().first), (Some("state.parquet"), 31));
+    assert_eq!(receipt.etags, None, "what is not said is not known");
+    let receipt: Receipt = reads_and_writes_back("receipt-2-etags.json");
+    assert_eq!(receipt.etags.unwrap().same_below(), 64 << 20);
 }
 
 #[test]

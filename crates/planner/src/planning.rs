@@ -76,6 +76,8 @@ pub struct Base {
     pub done: Vec<DoneSpec>,
     /// What is there by the receipts, where the commit's own metadata is gone: all of it was selected.
     pub tree: Option<BaseTree>,
+    /// Objects of fewer bytes, whose entry's etag is an MD5, have that etag at the destination as well, by the receipts.
+    pub same_etags_below: u64,
 }
 
 /// What to plan.

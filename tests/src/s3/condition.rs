@@ -5,6 +5,34 @@ use s3s::{S3Result, dto::ETagCondition, s3_error};
 
 use super::object::Object;
 
+/// What the server does with the etag that a delete insists on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeleteConditions {
+    /// It compares.
+    Obeyed,
+    /// It takes no notice.
+    Ignored,
+    /// It refuses each such key with that error.
+    RefusesKeys(&'static str),
+    /// It refuses a request that holds one with that error.
+    RefusesRequests(&'static str),
+    /// It says of every object that it is another one.
+    Mistaken,
+}
+
+impl DeleteConditions {
+    /// Looks at an object that is to be deleted; the code of the error. One that is not there is deleted.
+    pub(crate) fn check(self, wanted: Option<&str>, current: Option<&Object>) -> Result<(), &'static str> {
+        let Some(wanted) = wanted else { return Ok(()) };
+        match (self, current) {
+            (Self::Obeyed, Some(current)) if wanted != current.etag => Err("PreconditionFailed"),
+            (Self::Mistaken, Some(_)) => Err("PreconditionFailed"),
+            (Self::RefusesKeys(code) | Self::RefusesRequests(code), _) => Err(code),
+            _ => Ok(()),
+        }
+    }
+}
+
 fn holds(condition: &ETagCondition, etag: &str) -> bool {
     condition.as_etag().is_none_or(|wanted| wanted.value() == etag)
 }

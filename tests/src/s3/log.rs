@@ -22,6 +22,8 @@ pub struct Op {
     pub key: String,
     /// The keys of `DeleteObjects`.
     pub keys: Vec<String>,
+    /// The etags that `DeleteObjects` insists on, by key.
+    pub etags: BTreeMap<String, String>,
     /// Bucket and key of what is copied.
     pub source: Option<(String, String)>,
     /// The multipart upload.
@@ -58,6 +60,7 @@ impl Op {
             bucket: String::new(),
             key: String::new(),
             keys: Vec::new(),
+            etags: BTreeMap::new(),
             source: None,
             upload: None,
             part: None,

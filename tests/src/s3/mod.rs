@@ -37,6 +37,7 @@ use self::{access::Denial, state::Shared};
 pub use self::{
     access::{KeyPair, Permission},
     body::Body,
+    condition::DeleteConditions,
     fault::{Fate, Fault, Rule, Target, Victim},
     log::{Log, Op, is_write},
     object::{Bucket, Buckets, Object},
@@ -181,6 +182,11 @@ impl S3Server {
     /// The smallest part of a multipart upload, but for the last one; 5 MiB when nothing is said.
     pub fn smallest_part(&self, bytes: u64) {
         self.shared.lock().settings.smallest_part = bytes;
+    }
+
+    /// What becomes of deletes that insist on an etag.
+    pub fn delete_conditions(&self, what: DeleteConditions) {
+        self.shared.lock().settings.delete_conditions = what;
     }
 
     /// While down, connections are closed without an answer.

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use hyper::HeaderMap;
 use s3s::{
-    S3Request, S3Response, S3Result,
+    S3Error, S3ErrorCode, S3Request, S3Response, S3Result,
     dto::{
         DeleteObjectInput, DeleteObjectOutput, DeleteObjectsInput, DeleteObjectsOutput, DeletedObject, Error, GetObjectInput,
         GetObjectOutput, GetObjectTaggingInput, GetObjectTaggingOutput, HeadObjectInput, HeadObjectOutput, ObjectIdentifier,
@@ -19,7 +19,7 @@ use super::{
     body::Body,
     call::Call,
     checksum,
-    condition::{check_read, check_write},
+    condition::{DeleteConditions, check_read, check_write},
     fault::Fault,
     log::Op,
     object::Object,
@@ -212,13 +212,16 @@ pub(crate) async fn delete(shared: &Shared, req: S3Request<DeleteObjectInput>) -
     let input = req.input;
     let mut state = shared.lock();
     let current = state.bucket(&input.bucket)?.get(&input.key);
-    // The condition holds for an object that is not there.
-    if let Some(object) = current {
-        check_write(input.if_match.as_ref(), None, Some(object))?;
-    }
+    let wanted = input.if_match.as_ref().and_then(|condition| condition.as_etag()).map(s3s::dto::ETag::value);
+    let verdict = state.settings.delete_conditions.check(wanted, current.map(Arc::as_ref));
+    verdict.map_err(error_of)?;
     state.remove(&input.bucket, &input.key);
     state.record(&call, true, None);
     Ok(S3Response::new(DeleteObjectOutput::default()))
+}
+
+fn error_of(code: &str) -> S3Error {
+    S3Error::new(S3ErrorCode::from_bytes(code.as_bytes()).unwrap_or(S3ErrorCode::InternalError))
 }
 
 pub(crate) async fn delete_many(
@@ -236,12 +239,21 @@ pub(crate) async fn delete_many(
     if objects.is_empty() || objects.len() > 1000 || objects.iter().any(unwritable) {
         return Err(s3_error!(MalformedXML));
     }
-    call.note(|op| op.keys = objects.iter().map(|object| object.key.clone()).collect());
+    let wanted = |object: &ObjectIdentifier| Some((object.key.clone(), object.e_tag.as_ref()?.value().to_owned()));
+    call.note(|op| {
+        op.keys = objects.iter().map(|object| object.key.clone()).collect();
+        op.etags = objects.iter().filter_map(wanted).collect();
+    });
     shared.before(&call).await?;
 
     let op = Op { keys: Vec::new(), applied: true, ..call.op() };
     let mut state = shared.lock();
     state.bucket(&input.bucket)?;
+    if let DeleteConditions::RefusesRequests(code) = state.settings.delete_conditions
+        && objects.iter().any(|object| object.e_tag.is_some())
+    {
+        return Err(error_of(code));
+    }
     let (mut deleted, mut errors) = (Vec::new(), Vec::new());
     for object in objects {
         match state.delete_in_batch(&op, &input.bucket, &object) {
@@ -282,12 +294,9 @@ impl State {
         if let Some(Fault::Error { code, .. }) = self.meet_in_batch(bucket, key) {
             return Err(code);
         }
-        let current = self.buckets.get(bucket, key);
-        if let (Some(wanted), Some(current)) = (&object.e_tag, current)
-            && wanted.value() != current.etag
-        {
-            return Err("PreconditionFailed".to_owned());
-        }
+        let (wanted, current) = (object.e_tag.as_ref().map(s3s::dto::ETag::value), self.buckets.get(bucket, key));
+        let verdict = self.settings.delete_conditions.check(wanted, current.map(Arc::as_ref));
+        verdict.map_err(str::to_owned)?;
         self.remove(bucket, key);
         // Each deletion is an effect of its own, and may be seen before the next.
         self.watch(&Op { key: key.to_owned(), ..op.clone() });

@@ -13,6 +13,7 @@ use super::{
     access::{Denial, KeyPair},
     body::Body,
     call::Call,
+    condition::DeleteConditions,
     fault::{Fate, Fault, Rule},
     log::{Log, Op},
     object::{Bucket, Buckets, Object},
@@ -33,6 +34,7 @@ pub(crate) struct Settings {
     pub(crate) encrypted: BTreeSet<String>,
     /// Buckets that unsigned requests may read.
     pub(crate) public: BTreeSet<String>,
+    pub(crate) delete_conditions: DeleteConditions,
     /// Off for benchmarks of millions of requests.
     pub(crate) keep_log: bool,
 }
@@ -87,6 +89,7 @@ impl Shared {
                 smallest_part: 5 * 1024 * 1024,
                 encrypted: BTreeSet::new(),
                 public: BTreeSet::new(),
+                delete_conditions: DeleteConditions::Obeyed,
                 keep_log: true,
             },
             watchers: Vec::new(),

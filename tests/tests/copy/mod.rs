@@ -11,6 +11,7 @@ mod deletes;
 mod disk;
 mod faults;
 mod http;
+mod late;
 mod matrix;
 mod midway;
 mod pace;

@@ -18,7 +18,7 @@ use planner::plan::upload_file;
 use planner::{Error, Result};
 use tempfile::TempDir;
 
-use super::{CHANGES_FILE, CHANGES_SCHEMA, Chain, Receipt, STATE_FILE, Whole, folder, state};
+use super::{CHANGES_FILE, CHANGES_SCHEMA, Chain, Etags, Receipt, STATE_FILE, Whole, folder, state};
 use crate::destination::Destination;
 use crate::session::{ChangesTable, Files, has_rows, local_files, sorting_session, union_changes};
 
@@ -63,8 +63,8 @@ impl Chain {
     }
 }
 
-/// Stores a receipt whose changes are in the local file `changes`: its folder, and the document with `whole`, `chain` and
-/// `claim` filled in. It counts when HEAD names it.
+/// Stores a receipt whose changes are in the local file `changes`, with `etags` of those: its folder, and the document with
+/// `whole`, `chain`, `claim` and the `etags` of the state filled in. It counts when HEAD names it.
 ///
 /// # Errors
 /// The store's. A chain that cannot be folded is no error: it is folded another time.
@@ -87,17 +87,19 @@ pub async fn write(
         receipt.whole = Some(Whole { file: CHANGES_FILE.to_owned(), rows: receipt.changes });
     }
     let chain = match &before {
-        Some((chain, claim)) => {
-            receipt.claim = receipt.claim.or_else(|| claim.clone());
-            chain.grown(receipt.changes)
+        Some(before) => {
+            receipt.claim = receipt.claim.or_else(|| before.claim.clone());
+            receipt.etags = receipt.etags.zip(before.etags).map(|(new, old)| new.and(old));
+            before.chain.grown(receipt.changes)
         }
         None => Chain::begun(receipt.seq, receipt.changes),
     };
     receipt.chain = Some(chain);
     if chain.is_due(options.keep) {
         match fold(destination, &receipt, changes).await {
-            Ok((state, rows)) => {
+            Ok((state, rows, etags)) => {
                 upload_file(&state.path().join(STATE_FILE), &files, STATE_FILE).await?;
+                receipt.etags = Some(etags);
                 receipt.whole = Some(Whole { file: STATE_FILE.to_owned(), rows });
                 receipt.chain = Some(Chain::begun(receipt.seq, rows));
             }
@@ -108,24 +110,33 @@ pub async fn write(
     Ok((at, receipt))
 }
 
-/// The chain that ends in the receipt `previous`, and what its root claims.
-async fn before(destination: &Destination, previous: &str) -> Result<(Chain, Option<planner::plan::PlanBase>)> {
+/// What a receipt goes on from.
+struct Before {
+    /// The chain that ends there.
+    chain: Chain,
+    /// What its root claims.
+    claim: Option<planner::plan::PlanBase>,
+    etags: Option<Etags>,
+}
+
+/// The chain that ends in the receipt `previous`.
+async fn before(destination: &Destination, previous: &str) -> Result<Before> {
     let newest = super::read(destination, previous).await?;
     if let Some(chain) = newest.chain {
-        return Ok((chain, newest.claim));
+        return Ok(Before { chain, claim: newest.claim, etags: newest.etags });
     }
     // Receipts of format 1 do not say how long their chain is.
     let chain = super::chain(destination, previous).await?;
-    let Some((_, root)) = chain.last() else { return Ok((Chain::default(), None)) };
+    let Some((_, root)) = chain.last() else { return Ok(Before { chain: Chain::default(), claim: None, etags: None }) };
     let changes: u64 = chain.iter().map(|(_, r)| r.changes).sum();
     let length = Chain { first: root.seq, receipts: chain.len() as u64, base: root.changes, changes: changes - root.changes };
-    Ok((length, root.claim.clone()))
+    Ok(Before { chain: length, claim: root.claim.clone(), etags: None })
 }
 
 /// The whole state after `receipt`, whose changes are in the local file `changes`: a temporary folder with
-/// [`STATE_FILE`], and its rows. What was removed since the last fold stays named, so that it is known as left over where it
+/// [`STATE_FILE`], its rows, and how their etags relate to the entries'. What was removed since the last fold stays named, so that it is known as left over where it
 /// is found again; under a claimed root, everything that was ever removed.
-async fn fold(destination: &Destination, receipt: &Receipt, changes: &Path) -> Result<(TempDir, u64)> {
+async fn fold(destination: &Destination, receipt: &Receipt, changes: &Path) -> Result<(TempDir, u64, Etags)> {
     let Some(previous) = &receipt.previous else { return Err(Error::bug("a chain of one receipt was to be folded")) };
     let chain = super::chain(destination, previous).await?;
     let context = sorting_session()?;
@@ -154,13 +165,14 @@ async fn fold(destination: &Destination, receipt: &Receipt, changes: &Path) -> R
     let mut writer =
         ArrowWriter::try_new(file, Arc::clone(&CHANGES_SCHEMA), Some(super::properties())).map_err(|e| failed(&e))?;
     let mut newest = state::newest(&context, "key").await?;
-    let mut rows = 0;
+    let (mut rows, mut etags) = (0, Etags::default());
     while let Some(batch) = newest.next().await? {
         rows += batch.num_rows() as u64;
+        etags.see(&batch)?;
         writer.write(&batch).map_err(|e| failed(&e))?;
     }
     writer.close().map_err(|e| failed(&e))?;
-    Ok((folder, rows))
+    Ok((folder, rows, etags))
 }
 
 #[cfg(test)]

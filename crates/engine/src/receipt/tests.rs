@@ -26,7 +26,12 @@ fn key(name: u8) -> String {
 /// A key and its size, or `None` where it was removed.
 type Change = (String, Option<i64>);
 
-fn changes_file(folder: &Path, rows: &[Change]) -> PathBuf {
+/// The store has another etag than the commit for these.
+fn differs(size: i64) -> bool {
+    size % 5 == 4
+}
+
+fn changes_of(rows: &[Change]) -> RecordBatch {
     let texts = |f: &dyn Fn(&Change) -> Option<String>| -> ArrayRef { Arc::new(rows.iter().map(f).collect::<StringArray>()) };
     let keys = texts(&|r| Some(r.0.clone()));
     let none = texts(&|_| None);
@@ -36,15 +41,19 @@ fn changes_file(folder: &Path, rows: &[Change]) -> PathBuf {
         Arc::new(rows.iter().map(|r| Some(r.1.is_some())).collect::<BooleanArray>()),
         Arc::new(rows.iter().map(|r| r.1.map(i64::to_be_bytes)).collect::<BinaryArray>()),
         Arc::new(rows.iter().map(|r| r.1).collect::<Int64Array>()),
-        texts(&|r| r.1.map(|s| format!("etag-{s}"))),
-        Arc::clone(&none),
+        texts(&|r| r.1.map(|s| format!("{s:032x}"))),
+        texts(&|r| r.1.map(|s| if differs(s) { format!("{s:032x}-2") } else { format!("{s:032x}") })),
         Arc::clone(&none),
         Arc::clone(&none),
         Arc::clone(&none),
         Arc::clone(&none),
         none,
     ];
-    let batch = RecordBatch::try_new(Arc::clone(&CHANGES_SCHEMA), columns).unwrap();
+    RecordBatch::try_new(Arc::clone(&CHANGES_SCHEMA), columns).unwrap()
+}
+
+fn changes_file(folder: &Path, rows: &[Change]) -> PathBuf {
+    let batch = changes_of(rows);
     let path = folder.join(CHANGES_FILE);
     let mut writer = ArrowWriter::try_new(File::create(&path).unwrap(), Arc::clone(&CHANGES_SCHEMA), None).unwrap();
     writer.write(&batch).unwrap();
@@ -118,7 +127,17 @@ async fn play(runs: &[Did], keep: u64) -> Result<(), TestCaseError> {
         let folder = tempfile::tempdir().unwrap();
         let file = changes_file(folder.path(), &rows);
         let options = fold::WriteOptions { complete, keep };
-        let (at, receipt) = fold::write(&destination, draft(seq, previous.take(), rows.len()), &file, options).await.unwrap();
+        let mut receipt = draft(seq, previous.take(), rows.len());
+        let mut etags = Etags::default();
+        etags.see(&changes_of(&rows)).unwrap();
+        receipt.etags = Some(etags);
+        let (at, receipt) = fold::write(&destination, receipt, &file, options).await.unwrap();
+        let smallest = model.values().filter(|size| differs(**size)).min();
+        let below = receipt.etags.unwrap().same_below();
+        prop_assert!(smallest.is_none_or(|size| below <= size.unsigned_abs()), "{} is said of {:?}", below, model);
+        if receipt.whole.is_some() {
+            prop_assert_eq!(below, smallest.map_or(u64::MAX, |size| size.unsigned_abs()));
+        }
         let length = receipt.chain.unwrap();
         prop_assert!(length.receipts <= keep, "{:?}", length);
         let head = HeadFile { seq, ..HeadFile::default() };

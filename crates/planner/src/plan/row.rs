@@ -58,7 +58,7 @@ pub fn mtime_type() -> DataType {
 /// | `path` | `Utf8` | the key in the lake |
 /// | `source` | `Utf8?` | the physical address of what is copied, a URL whose path is raw |
 /// | `size` | `Int64?` | bytes; of a delete, of what is believed to be there |
-/// | `etag` | `Utf8?` | the entry's |
+/// | `etag` | `Utf8?` | the entry's; of a delete, that of the object which is believed to be there, null where it is not known |
 /// | `content_type` | `Utf8?` | null where the entry has none |
 /// | `metadata` | map? | user metadata, keys without `X-Amz-Meta-` |
 /// | `mtime` | `Timestamp(µs)?` | the entry's |

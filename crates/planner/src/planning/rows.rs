@@ -47,6 +47,7 @@ pub(super) struct Assembly<'a> {
     known: &'a BTreeMap<String, Option<Vec<u8>>>,
     doubts: &'a BTreeMap<String, Option<Doubt>>,
     untouched: &'a BTreeSet<String>,
+    same_etags_below: u64,
     force: bool,
     names: Names,
     listed: &'a BTreeSet<String>,
@@ -126,6 +127,7 @@ impl<'a> Assembly<'a> {
             known: &request.base.known,
             doubts: &request.base.doubts,
             untouched: &request.base.untouched,
+            same_etags_below: request.base.same_etags_below,
             force: request.force,
             names: Names::new(request.stores.key_rules(request.destination).folding),
             listed: &request.base.listed,
@@ -262,7 +264,7 @@ impl<'a> Assembly<'a> {
                 self.settle_deletes()
             }
             (true, false) => {
-                let (size, etag) = judged.left(i);
+                let (size, etag) = self.left(judged, i);
                 let (key, path) = (key.to_owned(), path.to_owned());
                 self.delete(Deletion { key, path, size, etag, round: own.unwrap_or(judged.delete_rounds[i]), reason })
             }

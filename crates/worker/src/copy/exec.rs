@@ -10,6 +10,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use datafusion::error::Result;
 use datafusion::execution::TaskContext;
@@ -58,21 +59,29 @@ pub struct Ledger {
 
 /// What all partitions have together.
 #[derive(Debug)]
-struct Shared {
+pub(super) struct Shared {
     /// Rows under way.
     permits: Arc<Semaphore>,
     /// How many there may be.
     objects: usize,
     /// The retries of all rows.
-    retries: Arc<Allowance>,
-    ledger: Ledger,
+    pub(super) retries: Arc<Allowance>,
+    pub(super) ledger: Ledger,
+    /// The destination refused conditional deletes.
+    pub(super) takes_no_conditions: Arc<AtomicBool>,
 }
 
 impl Shared {
     fn new(spec: &CopySpec, ledger: Ledger) -> Self {
         let adapts = spec.destination.scheme() == Scheme::S3;
         let objects = spec.concurrency.objects(adapts).clamp(1, Semaphore::MAX_PERMITS);
-        Self { permits: Arc::new(Semaphore::new(objects)), objects, retries: Arc::new(Allowance::new(spec.run_retries)), ledger }
+        Self {
+            permits: Arc::new(Semaphore::new(objects)),
+            objects,
+            retries: Arc::new(Allowance::new(spec.run_retries)),
+            ledger,
+            takes_no_conditions: Arc::default(),
+        }
     }
 }
 
@@ -110,8 +119,14 @@ impl CopyExec {
     /// The same operator over other rows, with a stop and a ledger of its own: permits and retries are shared.
     #[must_use]
     pub fn for_task(&self, input: Arc<dyn ExecutionPlan>, cancel: CancellationToken, ledger: Ledger) -> Self {
-        let (permits, retries) = (Arc::clone(&self.shared.permits), Arc::clone(&self.shared.retries));
-        let shared = Shared { permits, objects: self.shared.objects, retries, ledger };
+        let Shared { permits, objects, retries, takes_no_conditions, .. } = self.shared.as_ref();
+        let shared = Shared {
+            permits: Arc::clone(permits),
+            objects: *objects,
+            retries: Arc::clone(retries),
+            ledger,
+            takes_no_conditions: Arc::clone(takes_no_conditions),
+        };
         Self::sharing(input, self.spec.clone(), Arc::clone(&self.registry), cancel, Arc::new(shared))
     }
 
@@ -178,8 +193,7 @@ impl ExecutionPlan for CopyExec {
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         let ledger = self.shared.ledger.clone();
-        let copier =
-            Copier::new(Arc::clone(&self.registry), self.spec.clone(), Arc::clone(&self.shared.retries), ledger.clone())?;
+        let copier = Copier::new(Arc::clone(&self.registry), self.spec.clone(), &self.shared)?;
         let input = self.input.execute(partition, context)?;
         let mut stream = RecordBatchReceiverStream::builder(Arc::clone(&OUTCOME_SCHEMA), 2);
         let driver = Driver {

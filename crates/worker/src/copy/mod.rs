@@ -6,10 +6,12 @@
 //!                                                                                        │ check    are they the right ones (pure)
 //!                                                                                        │ inside   the store copies
 //!                                                                                        │ stream   they pass through here
+//!                                                                                        │ deletes  of what is believed there
 //! ```
 //! Every row is idempotent: done twice is done once. A failed row never stops its neighbours.
 
 pub mod check;
+mod deletes;
 mod driver;
 mod exec;
 mod feed;

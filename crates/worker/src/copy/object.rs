@@ -8,6 +8,7 @@
 //! A row has one budget ([`Budget`]). Requests are tried again from it by the stores, bodies from where they broke off, and
 //! the object from its start where bytes were wrong or the store forgot its parts.
 
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -16,12 +17,13 @@ use planner::plan::Action;
 
 use super::check::Entry;
 use super::route::{Facts, Route};
+use super::exec::Shared;
 use super::row::{Done, Row};
 use super::{CopySpec, Ledger, OnDrift};
 use crate::Registry;
 use crate::retry::{Allowance, Budget, Repeat, Retry};
 use crate::store::digest::ExpectedParts;
-use crate::store::{Deletion, Expected, FailureKind, Head, PutOptions, RequestClass, Store, StoreError, StoreResult};
+use crate::store::{Expected, FailureKind, Head, PutOptions, RequestClass, Store, StoreError, StoreResult};
 
 /// The proof of a copy of something else than what was committed ([`OnDrift::Take`]).
 const DRIFTED: &str = "drifted";
@@ -34,6 +36,8 @@ pub(super) struct Copier {
     pub(super) spec: CopySpec,
     retries: Arc<Allowance>,
     ledger: Ledger,
+    /// The destination refused conditional deletes. Shared by all that copy there.
+    pub(super) takes_no_conditions: Arc<AtomicBool>,
 }
 
 /// A source that was found: its store, its key there, its URL.
@@ -107,9 +111,10 @@ impl<'a> Known<'a> {
 }
 
 impl Copier {
-    pub(super) fn new(registry: Arc<Registry>, spec: CopySpec, retries: Arc<Allowance>, ledger: Ledger) -> planner::Result<Self> {
+    pub(super) fn new(registry: Arc<Registry>, spec: CopySpec, shared: &Shared) -> planner::Result<Self> {
         let destination = registry.open_within(&spec.destination, RequestClass::Data, spec.bounds())?;
-        Ok(Self { registry, destination, spec, retries, ledger })
+        let (retries, ledger) = (Arc::clone(&shared.retries), shared.ledger.clone());
+        Ok(Self { registry, destination, spec, retries, ledger, takes_no_conditions: Arc::clone(&shared.takes_no_conditions) })
     }
 
     /// Does `work` behind the run's fence.
@@ -135,22 +140,15 @@ impl Copier {
         match row.action() {
             Some(Action::Copy) => self.copy(row).await,
             Some(Action::Delete | Action::Retract) => {
-                self.budget(1).scope(self.destination.delete(row.key())).await.map(|()| Done::default())
+                let end = self.delete_many(std::slice::from_ref(row)).await.pop();
+                end.unwrap_or_else(|| Err(StoreError::new(FailureKind::Undone, "the store did not say what became of it")))
             }
             None => Err(StoreError::new(FailureKind::Other, "the plan's action is not known here")),
         }
     }
 
-    /// Deletes the objects of many rows: one end each, in their order.
-    pub(super) async fn delete_many(&self, rows: &[Row]) -> Vec<StoreResult<Done>> {
-        // Unconditional for now: a row does not bring the etag of the receipt yet.
-        let deletions: Vec<Deletion> = rows.iter().map(|row| Deletion::of(row.key())).collect();
-        let ends = self.budget(1).scope(self.destination.delete_many(&deletions)).await;
-        ends.into_iter().map(|end| end.map(|()| Done::default())).collect()
-    }
-
     /// The budget of an object that takes so many requests.
-    fn budget(&self, requests: u64) -> Budget {
+    pub(super) fn budget(&self, requests: u64) -> Budget {
         Budget::new(self.spec.retry, requests, Arc::clone(&self.retries))
     }
 

@@ -52,7 +52,7 @@ pub type UserMetadata = Vec<(String, String)>;
 pub const SMALL_OBJECT_BYTES: u64 = 64 * 1024 * 1024;
 
 /// Deletes under way at once for [`Store::delete_many`], where a store takes one a request.
-const SINGLE_DELETES: usize = 16;
+pub(crate) const SINGLE_DELETES: usize = 16;
 
 /// What a store can do and hold.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! Deletes: before the copies where they are in the way of one, after them else.
 
-use super::{Assembly, Relation, last};
+use super::{Assembly, Judged, Relation, last};
 use crate::blocking::Fate;
 use crate::error::Result;
 use crate::plan::{Action, Row, StepKey};
@@ -17,6 +17,16 @@ pub(super) struct Deletion {
 }
 
 impl Assembly<'_> {
+    /// Size of the base's entry, and the etag that a delete may insist on: that of the object at the destination, where it is
+    /// known to be the entry's.
+    pub(super) fn left(&self, judged: &Judged<'_>, i: usize) -> (Option<i64>, Option<String>) {
+        let (size, etag) = judged.left(i);
+        // What an unfinished run may have left, or has left, is another object.
+        let known = !judged.batch.touched.value(i);
+        let same = size.and_then(|size| u64::try_from(size).ok()).is_some_and(|size| size < self.same_etags_below);
+        (size, etag.filter(|etag| known && same && is_md5(etag)))
+    }
+
     pub(super) fn delete(&mut self, deletion: Deletion) -> Result<()> {
         if let Some(exact) = self.exact.as_mut().filter(|_| self.part.names(&deletion.path)) {
             // An object below the folder of its name, which comes later, may take the key.
@@ -72,4 +82,9 @@ impl Assembly<'_> {
         };
         self.writer.append(step, &row)
     }
+}
+
+/// Has the form of an MD5 in hex.
+fn is_md5(etag: &str) -> bool {
+    etag.len() == 32 && etag.bytes().all(|digit| digit.is_ascii_hexdigit())
 }

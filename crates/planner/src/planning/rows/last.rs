@@ -95,7 +95,7 @@ impl Assembly<'_> {
                 self.settle_deletes()
             }
             Some(Fate::Deleted) => {
-                let (size, etag) = judged.left(i);
+                let (size, etag) = self.left(judged, i);
                 let (key, path) = (row.key.to_owned(), row.path.to_owned());
                 self.delete(Deletion { key, path, size, etag, round: row.round, reason: row.reason })
             }
@@ -129,6 +129,7 @@ impl Assembly<'_> {
         let untouched = row.unknown && self.untouched.contains(row.path);
         let absent = untouched && !judged.base.value(i) && !row.target;
         let as_wanted = row.target && row.unknown && self.is_target_or_nothing(judged, i, row.path);
+        let (size, etag) = self.left(judged, i);
         let open = self.open_log(folder_of(row.key));
         let entry = row.target.then(|| judged.entry(&judged.batch.right, i));
         let (Some(place), RoundOrder::Log(kind)) = (place, row.order) else {
@@ -151,7 +152,6 @@ impl Assembly<'_> {
             (true, false, true) if row.same => Change::Rewritten,
             _ => Change::Changed,
         };
-        let (size, etag) = judged.left(i);
         let (key, path) = (row.key.to_owned(), row.path.to_owned());
         log.rows.push(LogRow { key, path, place, change, entry, size, etag, reason: row.reason });
     }

@@ -180,7 +180,12 @@ impl S3Store {
         let end = self.send(self.small(), request).await;
         let ends = known(&ends);
         match end {
-            Err(error) if error.kind == FailureKind::Unsupported && ends.is_empty() => {
+            // With conditions it may be those that the store does not know.
+            Err(error)
+                if error.kind == FailureKind::Unsupported
+                    && ends.is_empty()
+                    && batch.iter().all(|at| deletions[*at].if_match.is_none()) =>
+            {
                 self.has_no_batches.store(true, Ordering::Relaxed);
                 vec![None; batch.len()]
             }
