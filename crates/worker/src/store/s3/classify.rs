@@ -125,6 +125,8 @@ fn service_kind(code: Option<&str>, status: u16) -> FailureKind {
         | "ObjectParentIsFile"
         | "DirectoryObjectContainsData" => FailureKind::BadKey,
         "QuotaExceeded" | "InsufficientStorage" | "XMinioStorageFull" => FailureKind::Full,
+        // Of a key of a batch as well, whose answer is a 200.
+        "InvalidArgument" | "InvalidRequest" | "MalformedXML" => FailureKind::Other,
         "EntityTooLarge" | "MetadataTooLarge" | "NotImplemented" | "MethodNotAllowed" => FailureKind::Unsupported,
         "PermanentRedirect" | "TemporaryRedirect" | "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException" => {
             FailureKind::Unreachable
