@@ -193,8 +193,9 @@ impl Run<'_> {
         let mut changes = ChangesWriter::create(folder.path())?;
         let at = self.destination.status().join(&resume::journal_folder(&self.plan.run));
         let store = self.registry.open(&at, worker::RequestClass::Control)?;
+        let data = self.registry.open(&self.plan.destination, worker::RequestClass::Data)?;
         let ledger = Ledger {
-            journal: Some(Journal::start(store, self.lease.generation(), Some(Arc::clone(self.lease.fence())))),
+            journal: Some(Journal::start(store, data, self.lease.generation(), Some(Arc::clone(self.lease.fence())))),
             known: known.outcomes.clone(),
             fence: Some(Arc::clone(self.lease.fence())),
         };

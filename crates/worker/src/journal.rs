@@ -6,7 +6,8 @@
 //! # Crash consistency
 //! Outcomes are written at least every second, a segment at a time; a segment is there whole or not at all. Its name holds
 //! the shards that it has rows of, and a random id of the attempt, so that two attempts never overwrite each other. Outcomes
-//! that were not written yet are lost with the process: their rows are done again, and done twice is done once.
+//! that were not written yet are lost with the process: their rows are done again, and done twice is done once. Before outcomes
+//! are written, what they tell of is made durable.
 //!
 //! An upload in parts is written down before it is created, so that whoever comes after finds and ends it.
 
@@ -48,6 +49,7 @@ pub struct JournalSpec {
 #[derive(Debug)]
 pub struct Journal {
     store: Arc<dyn Store>,
+    data: Arc<dyn Store>,
     generation: u64,
     attempt: String,
     fence: Option<Arc<Fence>>,
@@ -60,11 +62,13 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// A journal in the folder that `store` is. A task writes it every second until the journal is dropped.
-    pub fn start(store: Arc<dyn Store>, generation: u64, fence: Option<Arc<Fence>>) -> Arc<Self> {
+    /// A journal in the folder that `store` is, of what is done at `data`. A task writes it every second until the journal is
+    /// dropped.
+    pub fn start(store: Arc<dyn Store>, data: Arc<dyn Store>, generation: u64, fence: Option<Arc<Fence>>) -> Arc<Self> {
         let attempt = format!("{:016x}", rand::rng().random::<u64>());
         let journal = Arc::new(Self {
             store,
+            data,
             generation,
             attempt,
             fence,
@@ -141,6 +145,7 @@ impl Journal {
     }
 
     async fn write(&self, entries: &[Entry]) -> StoreResult<()> {
+        self.data.sync().await?;
         let body = segment::encode(entries, self.generation)?;
         let name = segment::name(entries, &self.attempt, self.number.fetch_add(1, Ordering::Relaxed));
         let options =

@@ -133,6 +133,7 @@ fn verdict(stage: &Stage, way: &Way, key: &str, object: &Object, end: &End, must
     let fits = match must {
         Must::Succeed => end.ok,
         Must::Fail(kind) => !end.ok && end.kind == kind,
+        Must::FailAs(kinds) => !end.ok && kinds.contains(&end.kind.as_str()),
         // Where there is nothing to spoil, or nothing that tells.
         Must::FailOrBeRight(kind) => end.ok || end.kind == kind,
     };

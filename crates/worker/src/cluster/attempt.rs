@@ -47,11 +47,12 @@ impl Attempt {
         let registry = self.site.registry();
         let mark = Mark::begin(registry, &self.task, shard, &id, &watch.fence).await?;
         let store = registry.open(&self.task.journal().join(&format!("{shard}/")), RequestClass::Control)?;
+        let data = registry.open(&self.task.copy.destination, RequestClass::Data)?;
         let spool = tempfile::tempdir().map_err(|e| Error::unreachable(format!("the temporary folder (TMPDIR): {e}")))?;
         let known = Outcomes::fetch(&store, spool.path()).await?;
         let fence = Arc::clone(&watch.fence);
         let ledger = Ledger {
-            journal: Some(Journal::start(store, self.task.lease.generation, Some(Arc::clone(&fence)))),
+            journal: Some(Journal::start(store, data, self.task.lease.generation, Some(Arc::clone(&fence)))),
             known: Some(Arc::new(known)).filter(|known| !known.is_empty()),
             fence: Some(Arc::clone(&fence)),
         };

@@ -20,7 +20,8 @@ impl Copier {
         let from = SourceObject { location: source.object(), if_match, size: reading.size };
         // An MD5 is compared with the answer's etag; where there is none, a checksum is kept.
         let (tags, checksum) = (self.keeps_tags(source), expected.md5.is_none());
-        let options = CopyOptions { replace, tags, checksum, parts: expected.parts.clone() };
+        let sync_later = self.syncs_later();
+        let options = CopyOptions { replace, tags, checksum, parts: expected.parts.clone(), sync_later };
         if reading.size > self.spec.copy_in_parts_above {
             self.intend(row).await?;
         }

@@ -126,6 +126,11 @@ impl Copier {
         }
     }
 
+    /// A journal tells of objects only once they are durable, and syncs them together before.
+    pub(super) fn syncs_later(&self) -> bool {
+        self.ledger.journal.is_some()
+    }
+
     /// Before an upload in parts is created, it is written down.
     pub(super) async fn intend(&self, row: &Row) -> StoreResult<()> {
         let (shard, number) = row.place();

@@ -53,6 +53,7 @@ impl Copier {
             multipart_threshold: self.spec.multipart_threshold,
             part_size,
             parts_in_flight: DEFAULT_PARTS_IN_FLIGHT,
+            sync_later: self.syncs_later(),
         };
         let size = get.size;
         let body = resuming(Arc::clone(&source.store), source.key.clone(), get);
@@ -77,7 +78,9 @@ fn expect_size(known: &Known<'_>, reading: &Reading<'_>, get: &Get) -> StoreResu
 fn expected_of(known: &Known<'_>, reading: &Reading<'_>, get: &Get) -> Expected {
     let etag = get.etag.as_deref().filter(|_| !get.etag_is_opaque && !reading.is_opaque);
     let said = etag.map(|etag| known.expected(etag, get.size)).unwrap_or_default();
-    Expected { crc64: get.crc64, wants_md5: known.entry.etag.and_then(etag_md5).is_some(), ..said }
+    // One sum that tells is enough: an MD5 of the whole, on top of those of the parts, would take as long again.
+    let told = get.crc64.is_some() || said.parts.as_ref().is_some_and(|parts| !parts.is_doubted());
+    Expected { crc64: get.crc64, wants_md5: !told && known.entry.etag.and_then(etag_md5).is_some(), ..said }
 }
 
 /// The body of an object that is asked for again from where it broke off, pinned to the object that was being read.

@@ -25,12 +25,12 @@ fn failed(shard: i32, row: i32) -> Entry {
 async fn what_was_flushed_is_found_by_shard_and_two_attempts_lie_side_by_side() {
     let (dir, spool) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let store = store(dir.path()).await;
-    let first = Journal::start(Arc::clone(&store), 3, None);
+    let first = Journal::start(Arc::clone(&store), Arc::clone(&store), 3, None);
     first.record(done(0, 0, "a"));
     first.record(failed(0, 1));
     first.record(done(5, 9, "b"));
     first.flush().await.unwrap();
-    let second = Journal::start(Arc::clone(&store), 4, None);
+    let second = Journal::start(Arc::clone(&store), Arc::clone(&store), 4, None);
     second.record(done(0, 1, "c"));
     second.flush().await.unwrap();
     // A late word of the first attempt does not undo what was done.
@@ -47,7 +47,7 @@ async fn what_was_flushed_is_found_by_shard_and_two_attempts_lie_side_by_side() 
 async fn an_upload_without_an_outcome_is_open() {
     let (dir, spool) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let store = store(dir.path()).await;
-    let journal = Journal::start(Arc::clone(&store), 1, None);
+    let journal = Journal::start(Arc::clone(&store), Arc::clone(&store), 1, None);
     journal.intend(1, 0, "big/a").await.unwrap();
     journal.intend(1, 1, "big/b").await.unwrap();
     journal.record(done(1, 1, "x-3"));
@@ -62,7 +62,8 @@ async fn an_upload_without_an_outcome_is_open() {
 async fn a_closed_fence_breaks_the_journal_and_loses_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let fence = Arc::new(Fence::default());
-    let journal = Journal::start(store(dir.path()).await, 1, Some(Arc::clone(&fence)));
+    let store = store(dir.path()).await;
+    let journal = Journal::start(Arc::clone(&store), store, 1, Some(Arc::clone(&fence)));
     fence.close("lost");
     journal.record(done(0, 0, "a"));
     assert_eq!(journal.flush().await.unwrap_err().kind, FailureKind::Fenced);

@@ -1,7 +1,7 @@
 //! How many requests an endpoint takes at once: a controller without I/O, driven by answers and a clock.
 //!
-//! The window grows while it is full: it doubles until more requests bring no more, then in steps that lead from nothing to
-//! the ceiling in `CLIMB`. It is looked at once a round, which is a window of answers and no shorter than any of them took.
+//! The window grows while it is full: it doubles until more requests bring no more in two rounds (one may be spent on new
+//! connections), then in steps that lead from nothing to the ceiling in `CLIMB`. It is looked at once a round, which is a window of answers and no shorter than any of them took.
 //! It is halved when more than a quarter of a round's answers ask for fewer requests, and shrinks by a quarter when what is
 //! done a second falls to less than half in two rounds, counted in requests and in bytes: another mix of objects changes the
 //! one or the other. Failures alone are not punished; they are retried.
@@ -9,7 +9,7 @@
 use std::time::Duration;
 
 /// From nothing to the ceiling.
-const CLIMB: Duration = Duration::from_secs(4);
+const CLIMB: Duration = Duration::from_secs(2);
 /// A round ends after this even when a window of answers has not come.
 const LONGEST_ROUND: Duration = Duration::from_secs(1);
 /// Fewer answers say too little.
@@ -45,6 +45,8 @@ pub struct Aimd {
     window: f64,
     ceiling: f64,
     doubling: bool,
+    /// The window was doubled and brought no more, once.
+    in_vain: bool,
     /// The best rate of late.
     best: Rate,
     /// Rounds in a row in which far less was done.
@@ -96,6 +98,7 @@ impl Aimd {
             window: as_float(ceiling.min(FIRST_WINDOW)),
             ceiling: as_float(ceiling),
             doubling: true,
+            in_vain: false,
             best: Rate::default(),
             slow_rounds: 0,
             round: Round::default(),
@@ -153,8 +156,13 @@ impl Aimd {
         }
         let more = rate.is_above(self.best);
         self.best = rate.best(self.best);
-        self.doubling &= more;
-        let step = if self.doubling { self.window } else { (self.ceiling * seconds / CLIMB.as_secs_f64()).max(1.0) };
+        self.doubling &= more || !self.in_vain;
+        self.in_vain = !more;
+        let step = if self.doubling && self.in_vain {
+            0.0
+        } else if self.doubling {
+            self.window
+        } else { (self.ceiling * seconds / CLIMB.as_secs_f64()).max(1.0) };
         self.window = (self.window + step).min(self.ceiling);
         Some(Change::Grown)
     }

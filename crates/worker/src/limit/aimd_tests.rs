@@ -55,6 +55,21 @@ fn it_grows_to_its_ceiling_within_few_rounds() {
 }
 
 #[test]
+fn one_slow_round_does_not_end_the_doubling_and_two_do() {
+    for (slow, window) in [(1, 256), (2, 128)] {
+        let mut store = Simulated::new(256);
+        store.round();
+        assert_eq!(store.aimd.window(), 64);
+        // New connections are made: twice the requests take twice the time.
+        store.latency *= 2;
+        (0..slow).for_each(|_| store.round());
+        store.latency /= 2;
+        store.run(Duration::from_millis(100));
+        assert!(store.aimd.window() >= window && (slow == 1 || store.aimd.window() < 256), "{slow}: {}", store.aimd.window());
+    }
+}
+
+#[test]
 fn a_small_ceiling_holds_from_the_start() {
     let mut store = Simulated::new(2);
     store.run(Duration::from_secs(2));

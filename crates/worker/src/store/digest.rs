@@ -111,6 +111,11 @@ impl Expected {
 }
 
 impl ExpectedParts {
+    /// A reading did not have the sum.
+    pub(crate) fn is_doubted(&self) -> bool {
+        self.other.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
     /// The sum is another one: the bytes or the guess may be wrong.
     fn doubt(&self, got: &Md5Sum, crc64: Option<u64>) -> StoreResult<()> {
         let mut other = self.other.lock().unwrap_or_else(PoisonError::into_inner);

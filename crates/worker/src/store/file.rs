@@ -1,7 +1,7 @@
 //! `file://`: an own store, because keys must stay what they are and what is written must survive a power failure.
 //!
 //! # Consistency
-//! A file gets its name when it is whole and durable. Its *etag* is one of two, told apart by a dash: the MD5 of the bytes
+//! A file gets its name when it is whole and durable; what may wait for [`Store::sync`] gets it when it is whole. Its *etag* is one of two, told apart by a dash: the MD5 of the bytes
 //! (of puts and of [`Store::get_small`]; the one to use in conditions), or `size-mtime-inode` (of gets and heads; the one to
 //! pin a source with). Uploads and copies report none: receipts must not hold what a restored backup would change. Content
 //! types and metadata are not kept.
@@ -13,6 +13,7 @@ mod hollow;
 mod list;
 #[cfg(test)]
 mod tests;
+mod together;
 mod tree;
 mod write;
 
@@ -204,13 +205,15 @@ impl Store for FileStore {
         stream::unfold(receive, async |mut receive| Some((receive.recv().await?, receive))).boxed()
     }
 
-    async fn copy_from(&self, source: &SourceObject, key: &str, _options: &CopyOptions) -> StoreResult<Put> {
+    async fn copy_from(&self, source: &SourceObject, key: &str, options: &CopyOptions) -> StoreResult<Put> {
         self.meter.request();
         let Some(from) = source.location.file_path() else {
             return Err(StoreError::new(FailureKind::Unsupported, format!("{} is no file of this machine", source.location)));
         };
-        let (tree, key, source) = (self.tree()?, key.to_owned(), source.clone());
-        let bytes = blocking(move || write::copy(&tree, &source, &from, &key)).await?;
+        let (tree, key, source, later) = (self.tree()?, key.to_owned(), source.clone(), options.sync_later);
+        let within = Arc::clone(&tree);
+        let _turn = within.turn().await;
+        let bytes = blocking(move || write::copy(&tree, &source, &from, &key, later)).await?;
         Ok(Put { bytes, ..Put::default() })
     }
 
@@ -218,13 +221,13 @@ impl Store for FileStore {
         self.meter.request();
         let (tree, key) = (self.tree()?, key.to_owned());
         split(&key)?;
-        let temp = blocking({
-            let tree = Arc::clone(&tree);
-            move || Temp::new(&tree)
+        let (temp, for_now) = blocking({
+            let (tree, later) = (Arc::clone(&tree), options.sync_later);
+            move || Ok((Temp::new(&tree)?, later && tree.syncs_together()))
         })
         .await?;
         let sums = self.fill(&temp, body, size, &options.expect).await?;
-        blocking(move || temp.publish(&tree, &key)).await?;
+        blocking(move || if for_now { temp.publish_for_now(&tree, &key) } else { temp.publish(&tree, &key) }).await?;
         Ok(Put { sums, bytes: size, ..Put::default() })
     }
 

@@ -212,6 +212,8 @@ pub struct UploadOptions {
     pub part_size: u64,
     /// Parts under way at once.
     pub parts_in_flight: usize,
+    /// The object need not survive a power failure before [`Store::sync`] has returned.
+    pub sync_later: bool,
 }
 
 impl Default for UploadOptions {
@@ -222,6 +224,7 @@ impl Default for UploadOptions {
             multipart_threshold: crate::copy::DEFAULT_MULTIPART_THRESHOLD,
             part_size: crate::copy::DEFAULT_PART_SIZE,
             parts_in_flight: crate::copy::DEFAULT_PARTS_IN_FLIGHT,
+            sync_later: false,
         }
     }
 }
@@ -237,6 +240,8 @@ pub struct CopyOptions {
     pub checksum: bool,
     /// The sum of parts that the source's etag holds: a copy in parts of the same size must get it as well.
     pub parts: Option<digest::ExpectedParts>,
+    /// The object need not survive a power failure before [`Store::sync`] has returned.
+    pub sync_later: bool,
 }
 
 /// The source of a copy inside a store.

@@ -88,6 +88,8 @@ pub struct S3Store {
     sees_opaque_etags: AtomicBool,
     /// The store refused to be asked for checksums.
     has_no_checksums: AtomicBool,
+    /// The store said of a part that its CRC64NVME is the one that was sent.
+    confirms_checksums: AtomicBool,
     /// The store refused to be told what becomes of tags.
     has_no_tags: AtomicBool,
     /// The store refused a batch of deletes.
@@ -119,6 +121,7 @@ impl S3Store {
             meter,
             sees_opaque_etags: AtomicBool::new(false),
             has_no_checksums: AtomicBool::new(false),
+            confirms_checksums: AtomicBool::new(false),
             has_no_tags: AtomicBool::new(false),
             has_no_batches: AtomicBool::new(false),
         }

@@ -6,16 +6,19 @@
 //! that turns out to be gone (another row pruned it) empties the cache and the step is done again.
 //!
 //! # Crash consistency
-//! Folders whose entries changed are remembered until [`Tree::sync`].
+//! Folders whose entries changed are remembered until [`Tree::sync`], and so is that files were written which are to become
+//! durable then. A failure to do so is for good: the system tells it once, and not whose bytes are lost.
 
 use std::collections::{BTreeSet, HashMap};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, mkdirat, openat, statat, unlinkat};
 use rustix::io::Errno;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
+use super::together;
 use crate::store::{FailureKind, StoreError, StoreResult};
 
 /// Millrace's own folder below a root.
@@ -36,6 +39,12 @@ pub struct Tree {
     root: PathBuf,
     folders: Mutex<HashMap<String, Arc<OwnedFd>>>,
     unsynced: Mutex<Unsynced>,
+    /// The root, where one call makes all files durable. Kept open: it tells of what failed since it was opened.
+    together: OnceLock<Option<OwnedFd>>,
+    /// Why files that were to become durable may be lost.
+    lost: OnceLock<StoreError>,
+    /// Copies at once that wait for no disk.
+    turns: Semaphore,
 }
 
 #[derive(Debug, Default)]
@@ -56,7 +65,15 @@ impl Tree {
     /// The tree below `root`, which is made with the first write.
     #[must_use]
     pub fn new(root: PathBuf) -> Self {
-        Self { root, folders: Mutex::default(), unsynced: Mutex::default() }
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        Self {
+            root,
+            folders: Mutex::default(),
+            unsynced: Mutex::default(),
+            together: OnceLock::new(),
+            lost: OnceLock::new(),
+            turns: Semaphore::new(cores * 2),
+        }
     }
 
     pub(super) fn root(&self) -> &PathBuf {
@@ -194,23 +211,45 @@ impl Tree {
         }
     }
 
-    /// Makes all changes of folders durable. The files were synced before they got their names.
+    /// Whether [`Tree::sync`] makes files durable as well. To be asked before they are written.
+    pub(super) fn syncs_together(&self) -> bool {
+        let open = || self.open_root(true).ok().flatten().filter(together::is_possible);
+        self.together.get_or_init(open).is_some()
+    }
+
+    /// Waits for a turn to copy, where copies only keep the cores busy.
+    pub(super) async fn turn(&self) -> Option<SemaphorePermit<'_>> {
+        let busy = self.together.get().is_some_and(Option::is_some);
+        if busy { self.turns.acquire().await.ok() } else { None }
+    }
+
+    /// Remembers that a file was written and is not durable.
+    pub(super) fn written(&self) {
+        self.unsynced().many = true;
+    }
+
+    /// Makes all changes of folders durable, and the files that were left to it.
     pub(super) fn sync(&self) -> StoreResult<()> {
-        let Unsynced { folders, many } = std::mem::take(&mut *self.unsynced());
-        let end = if many {
-            self.within("", false, sync_file_system)
-        } else {
-            folders.iter().try_for_each(|folder| self.sync_folder(folder)).map(|()| None)
-        };
-        match end {
-            Ok(None | Some(Ok(()))) => Ok(()),
-            Ok(Some(Err(error))) => Err(failure(error).context("making changes durable")),
-            Err(error) => {
-                // What was not synced is still to be: the next call must not believe otherwise.
-                self.unsynced().many = true;
-                Err(error)
-            }
+        if let Some(error) = self.lost.get() {
+            return Err(error.clone());
         }
+        let Unsynced { folders, many } = std::mem::take(&mut *self.unsynced());
+        let end = match self.together.get() {
+            Some(Some(root)) if many => Ok(Some(sync_file_system(root))),
+            _ if many => self.within("", false, sync_file_system),
+            _ => folders.iter().try_for_each(|folder| self.sync_folder(folder)).map(|()| None),
+        };
+        let error = match end {
+            Ok(None | Some(Ok(()))) => return Ok(()),
+            Ok(Some(Err(error))) => failure(error).context("making changes durable"),
+            Err(error) => error,
+        };
+        // What was not synced is still to be: the next call must not believe otherwise.
+        self.unsynced().many = true;
+        if self.syncs_together() {
+            let _ = self.lost.set(error.clone());
+        }
+        Err(error)
     }
 
     pub(super) fn sync_folder(&self, folder: &str) -> StoreResult<()> {

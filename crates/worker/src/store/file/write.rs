@@ -1,4 +1,5 @@
-//! Writing below a root: a temporary file in `_millrace/tmp`, made durable, then named.
+//! Writing below a root: a temporary file in `_millrace/tmp`, made durable, then named. Objects of a run with a journal are
+//! made durable together, before the journal tells of them.
 //!
 //! # Consistency
 //! A conditional put holds an exclusive lock on `_millrace/lock` from looking to naming, so that of two processes on one
@@ -60,8 +61,19 @@ impl Temp {
 
     /// Makes the bytes durable and gives them the name `key`, whatever was there.
     pub(super) fn publish(mut self, tree: &Tree, key: &str) -> StoreResult<()> {
-        let (parent, leaf) = split(key)?;
         self.file.sync_data().map_err(|error| io_failure(&error).context("making the bytes durable"))?;
+        self.rename(tree, key)
+    }
+
+    /// Gives the bytes the name `key`; they become durable with the next [`Tree::sync`].
+    pub(super) fn publish_for_now(mut self, tree: &Tree, key: &str) -> StoreResult<()> {
+        self.rename(tree, key)?;
+        tree.written();
+        Ok(())
+    }
+
+    fn rename(&mut self, tree: &Tree, key: &str) -> StoreResult<()> {
+        let (parent, leaf) = split(key)?;
         fence::check()?;
         let rename = |folder: &OwnedFd| renameat(&self.folder, self.name.as_str(), folder, leaf);
         let named = tree.within(parent, true, |folder| match rename(folder) {
@@ -183,8 +195,9 @@ pub(super) fn put(tree: &Tree, key: &str, body: &[u8], condition: &Condition) ->
 }
 
 /// Copies a file without loading it: by reflink or `copy_file_range` where the system can.
-pub(super) fn copy(tree: &Tree, source: &SourceObject, from: &Path, key: &str) -> StoreResult<u64> {
+pub(super) fn copy(tree: &Tree, source: &SourceObject, from: &Path, key: &str, sync_later: bool) -> StoreResult<u64> {
     split(key)?;
+    let for_now = sync_later && tree.syncs_together();
     let at = &source.location;
     let mut file = File::open(from).map_err(|error| io_failure(&error).context(format!("opening {at}")))?;
     let before = file.metadata().map_err(|error| io_failure(&error))?;
@@ -205,6 +218,6 @@ pub(super) fn copy(tree: &Tree, source: &SourceObject, from: &Path, key: &str) -
     if copied != source.size || !unchanged {
         return Err(StoreError::new(FailureKind::Changed, format!("{at} was written to while it was copied")));
     }
-    temp.publish(tree, key)?;
+    if for_now { temp.publish_for_now(tree, key)? } else { temp.publish(tree, key)? }
     Ok(copied)
 }
