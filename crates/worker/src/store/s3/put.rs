@@ -140,21 +140,19 @@ impl S3Store {
             }
         }
         left = (0..deletions.len()).filter(|at| ends[*at].is_none()).collect();
-        let one = |at: usize| async move {
-            let Deletion { key, if_match } = &deletions[at];
-            (
-                at,
-                match if_match {
-                    None => self.delete_one(key).await,
-                    Some(etag) => self.delete_matching(key, etag).await,
-                },
-            )
-        };
+        let one = |at: usize| async move { (at, self.delete_given(&deletions[at]).await) };
         let singles: Vec<_> = stream::iter(left).map(one).buffer_unordered(SINGLE_DELETES).collect().await;
         for (at, end) in singles {
             ends[at] = Some(end);
         }
         ends.into_iter().map(|end| end.unwrap_or_else(|| Err(untold()))).collect()
+    }
+
+    async fn delete_given(&self, one: &Deletion) -> StoreResult<()> {
+        match &one.if_match {
+            None => self.delete_one(&one.key).await,
+            Some(etag) => self.delete_matching(&one.key, etag).await,
+        }
     }
 
     fn fits_batch(&self, key: &str) -> bool {
@@ -180,12 +178,13 @@ impl S3Store {
         let end = self.send(self.small(), request).await;
         let ends = known(&ends);
         match end {
-            // With conditions it may be those that the store does not know.
-            Err(error)
-                if error.kind == FailureKind::Unsupported
-                    && ends.is_empty()
-                    && batch.iter().all(|at| deletions[*at].if_match.is_none()) =>
-            {
+            Err(error) if error.kind == FailureKind::Unsupported && ends.is_empty() => {
+                // It may be the conditions that the store does not know: one alone tells.
+                if let Some(at) = batch.iter().find(|at| deletions[**at].if_match.is_some())
+                    && self.delete_given(&deletions[*at]).await.is_err_and(|error| error.kind == FailureKind::Unsupported)
+                {
+                    return vec![Some(Err(error)); batch.len()];
+                }
                 self.has_no_batches.store(true, Ordering::Relaxed);
                 vec![None; batch.len()]
             }
