@@ -107,9 +107,17 @@ fn stores_that_know_no_such_condition_delete_all_the_same() {
         server.delete_conditions(what);
         server.clear_log();
         let outcome = exported(&server, &lake, "bare");
-        assert_eq!((data(&server), outcome.json()["failed"].as_u64()), (vec!["out/stays".to_owned()], Some(0)), "{what:?}: {outcome}");
+        assert_eq!(
+            (data(&server), outcome.json()["failed"].as_u64()),
+            (vec!["out/stays".to_owned()], Some(0)),
+            "{what:?}: {outcome}"
+        );
         let batches = deletes(&server).of("DeleteObjects").len();
-        assert_eq!(batches, if matches!(what, DeleteConditions::Ignored | DeleteConditions::Mistaken) { 1 } else { 2 }, "{what:?}");
+        assert_eq!(
+            batches,
+            if matches!(what, DeleteConditions::Ignored | DeleteConditions::Mistaken) { 1 } else { 2 },
+            "{what:?}"
+        );
     }
 }
 

@@ -33,7 +33,8 @@ impl Etags {
     /// # Errors
     /// Columns that are missing.
     pub(super) fn see(&mut self, changes: &RecordBatch) -> Result<()> {
-        let column = |name: &str| changes.column_by_name(name).ok_or_else(|| Error::bug(format!("changes have no column `{name}`")));
+        let column =
+            |name: &str| changes.column_by_name(name).ok_or_else(|| Error::bug(format!("changes have no column `{name}`")));
         let (etag, stored) = (column("etag")?.as_string::<i32>(), column("stored_etag")?.as_string::<i32>());
         let (present, size) = (column("present")?.as_boolean(), column("size")?.as_primitive::<Int64Type>());
         for i in (0..changes.num_rows()).filter(|i| present.value(*i) && etag.is_valid(*i)) {

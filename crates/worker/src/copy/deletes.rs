@@ -76,11 +76,14 @@ impl Copier {
             return self.destination.delete(key).await;
         }
         let etag = there.etag.unwrap_or_default();
-        tracing::warn!("`{key}` was written by somebody else since the last export (its etag is {etag}): it is deleted all the same");
+        tracing::warn!(
+            "`{key}` was written by somebody else since the last export (its etag is {etag}): it is deleted all the same"
+        );
         self.destination.delete_if(key, &etag).await.map_err(|error| match error.kind {
-            FailureKind::Precondition => {
-                StoreError::new(FailureKind::Precondition, "somebody else writes it at this moment: run again when that has ended")
-            }
+            FailureKind::Precondition => StoreError::new(
+                FailureKind::Precondition,
+                "somebody else writes it at this moment: run again when that has ended",
+            ),
             _ => error,
         })
     }

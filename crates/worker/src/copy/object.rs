@@ -16,8 +16,8 @@ use planner::Location;
 use planner::plan::Action;
 
 use super::check::Entry;
-use super::route::{Facts, Route};
 use super::exec::Shared;
+use super::route::{Facts, Route};
 use super::row::{Done, Row};
 use super::{CopySpec, Ledger, OnDrift};
 use crate::Registry;

@@ -162,7 +162,9 @@ impl Aimd {
             0.0
         } else if self.doubling {
             self.window
-        } else { (self.ceiling * seconds / CLIMB.as_secs_f64()).max(1.0) };
+        } else {
+            (self.ceiling * seconds / CLIMB.as_secs_f64()).max(1.0)
+        };
         self.window = (self.window + step).min(self.ceiling);
         Some(Change::Grown)
     }

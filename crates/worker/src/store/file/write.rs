@@ -218,6 +218,10 @@ pub(super) fn copy(tree: &Tree, source: &SourceObject, from: &Path, key: &str, s
     if copied != source.size || !unchanged {
         return Err(StoreError::new(FailureKind::Changed, format!("{at} was written to while it was copied")));
     }
-    if for_now { temp.publish_for_now(tree, key)? } else { temp.publish(tree, key)? }
+    if for_now {
+        temp.publish_for_now(tree, key)?
+    } else {
+        temp.publish(tree, key)?
+    }
     Ok(copied)
 }
