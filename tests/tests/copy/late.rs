@@ -138,14 +138,14 @@ fn a_newer_object_survives_a_delete_that_comes_late() {
         assert_eq!(running.wait().code, -1);
         exported(&server, &lake, "again");
         let written = server.log().writes().filter(|op| op.key == key).last().map(|op| op.seq);
-        let late = || server.log().filter(|op| op.operation == operation && op.touches("dest", key) && op.ended.is_some());
+        let arrived = || server.log().filter(|op| op.operation == operation && op.touches("dest", key) && op.ended.is_some());
         for _ in 0..1000 {
-            if !late().is_empty() {
+            if !arrived().is_empty() {
                 break;
             }
             thread::sleep(Duration::from_millis(10));
         }
-        assert!(late().last().is_some_and(|op| Some(op.seq) > written), "it was not late:\n{}", server.log());
+        assert!(arrived().last().is_some_and(|op| Some(op.seq) > written), "it was not late:\n{}", server.log());
         assert_eq!(server.get("dest", key).unwrap().bytes(), "newer", "it hit the newer one:\n{}", server.log());
     }
 }

@@ -218,10 +218,6 @@ pub(super) fn copy(tree: &Tree, source: &SourceObject, from: &Path, key: &str, s
     if copied != source.size || !unchanged {
         return Err(StoreError::new(FailureKind::Changed, format!("{at} was written to while it was copied")));
     }
-    if for_now {
-        temp.publish_for_now(tree, key)?
-    } else {
-        temp.publish(tree, key)?
-    }
-    Ok(copied)
+    let named = if for_now { temp.publish_for_now(tree, key) } else { temp.publish(tree, key) };
+    named.map(|()| copied)
 }
