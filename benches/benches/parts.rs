@@ -173,6 +173,7 @@ fn plans(c: &mut Criterion, runtime: &Runtime, lake: &Lake) {
         created: "2026-01-01T00:00:00Z".to_owned(),
         order: None,
         status: None,
+        elsewhere: None,
     };
     let mut group = c.benchmark_group("plan");
     group.sample_size(10).throughput(Throughput::Elements(ENTRIES));

@@ -241,7 +241,7 @@ impl<'a> ClusterSession<'a> {
             wait = (wait * 2).min(ASKED.1);
             match self.cluster.state(&job).await {
                 Ok(JobState::Running) => answered = Instant::now(),
-                Ok(JobState::Done) => return Ok(Ended::Done),
+                Ok(JobState::Done(_)) => return Ok(Ended::Done),
                 Ok(JobState::Failed(error)) => return Ok(Ended::Badly(error)),
                 Err(error) if answered.elapsed() >= NO_SCHEDULER => return Err(error),
                 Err(error) => tracing::debug!("{error}"),

@@ -10,6 +10,8 @@ pub mod base;
 pub mod clock;
 #[cfg(feature = "cluster")]
 mod cluster;
+#[cfg(feature = "cluster")]
+mod merges;
 mod control;
 pub mod destination;
 mod export;

@@ -94,6 +94,7 @@ pub(crate) async fn prepare(
         created: crate::clock::now(),
         order: request.order.clone(),
         status: request.status.as_ref().map(Location::as_folder),
+        elsewhere: elsewhere(request),
     };
     let (mut plan, overview) = planning::plan(planning, folder, &|rows| progress.planning(rows)).await?;
     drop(kept);
@@ -106,6 +107,21 @@ pub(crate) async fn prepare(
     }
     plan.notes.splice(0..0, first);
     Ok(Prepared { plan, overview })
+}
+
+/// The cluster that merges ranges, where one was asked for.
+#[cfg(feature = "cluster")]
+fn elsewhere(request: &ExportRequest) -> Option<planner::table::Elsewhere> {
+    let options = request.run.cluster.as_ref()?;
+    Some(planner::table::Elsewhere {
+        merges: Arc::new(crate::merges::OnCluster::new(options)),
+        always: request.run.plan_there,
+    })
+}
+
+#[cfg(not(feature = "cluster"))]
+fn elsewhere(_: &ExportRequest) -> Option<planner::table::Elsewhere> {
+    None
 }
 
 /// A folder of this machine that lives as long as the value.

@@ -125,6 +125,9 @@ pub struct RunOptions {
     /// `--cluster`: the steps run on a cluster.
     #[cfg(feature = "cluster")]
     pub cluster: Option<ClusterOptions>,
+    /// The cluster merges ranges for the plan, however few they are.
+    #[cfg(feature = "cluster")]
+    pub plan_there: bool,
 }
 
 impl Default for RunOptions {
@@ -139,6 +142,8 @@ impl Default for RunOptions {
             keep_receipts: crate::receipt::fold::DEFAULT_KEEP,
             #[cfg(feature = "cluster")]
             cluster: None,
+            #[cfg(feature = "cluster")]
+            plan_there: false,
         }
     }
 }

@@ -48,7 +48,8 @@ impl Counters {
         self.looked_up.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(crate) fn read(&self, bytes: usize) {
+    /// Bytes of metadata were read, here or elsewhere.
+    pub fn read(&self, bytes: usize) {
         self.bytes_read.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 }

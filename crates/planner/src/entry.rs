@@ -9,6 +9,8 @@ use datafusion::arrow::array::{
 };
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
+use serde::{Deserialize, Serialize};
+
 use crate::plan::{metadata_type, mtime_type};
 pub(crate) use builder::EntryBuilder;
 
@@ -28,7 +30,7 @@ pub static ENTRY_SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
 });
 
 /// Which columns are decoded; the others are null.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Columns(u8);
 
 impl Columns {
@@ -66,6 +68,11 @@ impl Columns {
 pub struct EntryBatch(RecordBatch);
 
 impl EntryBatch {
+    /// `batch` is of [`ENTRY_SCHEMA`].
+    pub(crate) fn new(batch: RecordBatch) -> Self {
+        Self(batch)
+    }
+
     /// The batch.
     #[must_use]
     pub fn batch(&self) -> &RecordBatch {

@@ -28,7 +28,7 @@ use crate::round::{Done, PublishOrder, Rounds};
 use crate::select::Selection;
 use crate::source::{Commit, CommitSource};
 use crate::stores::Stores;
-use crate::table::{DiffOptions, Lookup, Mode, diff_stream};
+use crate::table::{DiffOptions, Elsewhere, Lookup, Mode, diff_stream};
 use crate::view::{DoneSpec, SelectionSpec, View};
 
 use rows::Assembly;
@@ -115,6 +115,8 @@ pub struct PlanRequest<'a> {
     pub order: Option<Arc<dyn PublishOrder>>,
     /// Where status markers and `_millrace/` are, if not beside the data.
     pub status: Option<Location>,
+    /// Who merges ranges, if not this process.
+    pub elsewhere: Option<Elsewhere>,
 }
 
 /// Plans into the local `folder`; the table of contents, which is not written, and an overview are the answer.
@@ -154,6 +156,7 @@ pub async fn plan(request: PlanRequest<'_>, folder: &Path, progress: &(dyn Fn(u6
             right: Columns::ALL,
             touched: touched(&request.base).into(),
             left_namespace: tree.map(|tree| tree.namespace.clone()),
+            elsewhere: request.elsewhere.clone(),
         },
     );
     let lookup = (mode != Mode::All).then(|| Lookup::new(request.lake.as_ref(), Arc::clone(&target)).beside(clusters.opened()));

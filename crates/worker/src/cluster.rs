@@ -20,6 +20,7 @@ mod engine;
 mod executor;
 mod health;
 mod marks;
+mod merge;
 mod node;
 mod placement;
 mod read;
@@ -32,13 +33,13 @@ mod token;
 mod told;
 mod watch;
 
-pub use client::{Address, Cluster, JobState};
+pub use client::{Address, Cluster, JobState, Results};
 pub use executor::{ExecutorOptions, run_executor};
 pub use marks::Attempts;
 pub use read::{Found, FoundOne, sought_batch};
 pub use scheduler::{SchedulerOptions, run_scheduler};
 pub use shards::{ShardRows, ShardsTable};
-pub use task::{CopyTask, LeaseSpec, ReadTask, Task};
+pub use task::{CopyTask, LeaseSpec, MergeJob, ReadTask, Task};
 pub use tls::Tls;
 pub use token::Token;
 

@@ -10,6 +10,7 @@ mod cuts;
 mod doors;
 mod ends;
 mod phases;
+mod plans;
 mod reads;
 mod same;
 mod stops;

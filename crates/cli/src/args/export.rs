@@ -59,9 +59,9 @@ pub(crate) struct PlanArgs {
     /// What the plan is for
     #[arg(value_name = "DEST")]
     pub(crate) destination: String,
-    /// Not for planning
-    #[arg(long, value_name = "URL", hide = true)]
-    pub(crate) cluster: Option<String>,
+    #[cfg(feature = "cluster")]
+    #[command(flatten)]
+    pub(crate) cluster: super::cluster::OnClusterArgs,
     /// The folder to write the plan to, in any store
     #[arg(short = 'o', value_name = "PLAN")]
     pub(crate) plan: Option<String>,
@@ -351,6 +351,8 @@ impl RunArgs {
             keep_receipts: self.keep_receipts,
             #[cfg(feature = "cluster")]
             cluster: self.cluster.options()?,
+            #[cfg(feature = "cluster")]
+            plan_there: false,
         })
     }
 }

@@ -18,11 +18,6 @@ pub(crate) type Made = (RunReport, Option<PlanOverview>);
 
 /// Runs the command.
 pub(crate) async fn run(context: &Context, args: &PlanArgs) -> Outcome {
-    if args.cluster.is_some() {
-        return Err(Error::usage("planning runs on one machine, not on a cluster")
-            .with_help("leave --cluster out; `millrace apply PLAN --cluster …` runs the plan on the cluster")
-            .into());
-    }
     let made = make(context, args.plan.as_deref(), async |registry| request::of_plan(registry, args).await).await;
     tell(context, made, &args.source, &args.destination)
 }

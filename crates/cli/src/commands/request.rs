@@ -52,8 +52,20 @@ pub(crate) async fn of_plan(registry: &Arc<Registry>, args: &PlanArgs) -> Result
         unknown: BTreeSet::new(),
         guards: args.guards.guards(),
         markers: MarkerOptions::default(),
-        run: RunOptions::default(),
+        run: planned_on(args)?,
     })
+}
+
+/// Where a plan is made.
+#[cfg(feature = "cluster")]
+fn planned_on(args: &PlanArgs) -> Result<RunOptions> {
+    Ok(RunOptions { cluster: args.cluster.options()?, plan_there: true, ..RunOptions::default() })
+}
+
+#[cfg(not(feature = "cluster"))]
+#[expect(clippy::unnecessary_wraps, reason = "with clusters it may fail")]
+fn planned_on(_: &PlanArgs) -> Result<RunOptions> {
+    Ok(RunOptions::default())
 }
 
 /// `--status-path`.

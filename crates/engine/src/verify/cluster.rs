@@ -187,7 +187,7 @@ impl There {
             wait = (wait * 2).min(ASKED.1);
             match self.cluster.state(&job).await {
                 Ok(JobState::Running) => answered = Instant::now(),
-                Ok(JobState::Done) => return Ok(None),
+                Ok(JobState::Done(_)) => return Ok(None),
                 Ok(JobState::Failed(error)) => return Ok(Some(error)),
                 Err(error) if answered.elapsed() >= NO_SCHEDULER => return Err(error),
                 Err(error) => tracing::debug!("{error}"),

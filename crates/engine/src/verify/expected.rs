@@ -114,6 +114,7 @@ async fn fresh(
         created: crate::clock::now(),
         order: asked.order.clone(),
         status: None,
+        elsewhere: None,
     };
     let (plan, _) = planning::plan(request, folder.path(), &|_| ()).await?;
     Ok((folder, plan))

@@ -25,6 +25,7 @@ use crate::location::Location;
 
 pub use self::history::{is_ancestor, log};
 pub use self::lake_url::{LakePlace, LakeUrl};
+pub(crate) use self::namespace::namespace_at;
 pub use self::namespace::{LAKE_FORMAT, NamespaceSource, newer_format, own_format};
 pub use self::open::open;
 pub use self::reference::{Modifier, RefExpression};

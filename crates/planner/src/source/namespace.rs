@@ -339,6 +339,14 @@ impl From<CommitData> for Commit {
     }
 }
 
+/// The metadata of the lake at `storage`.
+///
+/// # Errors
+/// Settings that name no usable store.
+pub(crate) fn namespace_at(storage: &Location, stores: &dyn Stores) -> Result<Namespace> {
+    Ok(namespace_of(storage, &stores.metadata(storage)?))
+}
+
 fn namespace_of(storage: &Location, files: &MetadataStore) -> Namespace {
     Namespace::new(Arc::new(StoreFiles::new(Arc::clone(&files.store), files.prefix.clone()).at(storage.to_string())))
 }

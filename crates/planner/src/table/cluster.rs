@@ -7,11 +7,13 @@
 use std::collections::HashSet;
 
 use graveler::RangeInfo;
+use serde::{Deserialize, Serialize};
 
 use crate::part::Part;
 
 /// Which keys are of interest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Mode {
     /// Those that differ.
     Changes,

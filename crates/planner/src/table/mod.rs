@@ -10,6 +10,7 @@
 mod bounds;
 mod cluster;
 mod diff;
+mod elsewhere;
 mod functions;
 mod lookup;
 mod merge;
@@ -19,6 +20,7 @@ mod stream;
 
 pub use cluster::{Clusters, Mode};
 pub use diff::{DIFF_SCHEMA, diff};
+pub use elsewhere::{Elsewhere, MERGED_SCHEMA, MergePart, MergeTask, Merges, merge_part, part_of};
 pub use functions::register;
 pub use lookup::{Lookup, lookup};
 pub use merge::DiffBatch;

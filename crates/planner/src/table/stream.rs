@@ -7,6 +7,7 @@ use graveler::{Metarange, Namespace};
 use tokio::sync::mpsc;
 
 use super::cluster::{Cluster, Clusters, Mode};
+use super::elsewhere::{Elsewhere, received, sent};
 use super::merge::{DiffBatch, Merge, MergeSpec};
 use crate::address::storage_prefix;
 use crate::entry::Columns;
@@ -38,6 +39,8 @@ pub struct DiffOptions {
     pub touched: Arc<[String]>,
     /// Where the left side's ranges are, when not among the right side's.
     pub left_namespace: Option<Namespace>,
+    /// Who merges, if not this process.
+    pub elsewhere: Option<Elsewhere>,
 }
 
 impl Default for DiffOptions {
@@ -49,6 +52,7 @@ impl Default for DiffOptions {
             right: Columns::ALL,
             touched: Arc::new([]),
             left_namespace: None,
+            elsewhere: None,
         }
     }
 }
@@ -72,6 +76,15 @@ pub fn diff_stream(
         storage: storage_prefix(storage).into(),
         touched: options.touched,
     };
+    // A tree that is not among the lake's is a file of this machine.
+    let elsewhere = options.elsewhere.filter(|_| options.left_namespace.is_none());
+    if let Some(elsewhere) = elsewhere.filter(|elsewhere| elsewhere.takes(spec.mode, clusters.ranges_to_open())) {
+        let (task, parts) = sent(storage, &clusters.clusters, &spec);
+        let counters = Arc::clone(namespace.counters());
+        let batches = elsewhere.merges.merge(task, parts);
+        let rows = batches.try_filter_map(move |batch| std::future::ready(received(&counters, &batch)));
+        return (clusters, rows.boxed());
+    }
     let left = options.left_namespace.unwrap_or_else(|| namespace.clone());
     let stream = merge_clusters((left, namespace.clone()), clusters.clusters.clone(), spec);
     (clusters, stream)

@@ -5,16 +5,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ballista_core::BALLISTA_VERSION;
+use ballista_core::client::BallistaClient;
+use ballista_core::extension::BallistaConfigGrpcEndpoint;
 use ballista_core::serde::protobuf::execute_query_params::Query;
 use ballista_core::serde::protobuf::scheduler_grpc_client::SchedulerGrpcClient;
 use ballista_core::serde::protobuf::{
-    CancelJobParams, ExecuteQueryParams, GetJobStatusParams, KeyValuePair, execute_query_result, job_status,
+    CancelJobParams, ExecuteQueryParams, GetJobStatusParams, KeyValuePair, PartitionLocation, execute_query_result, job_status,
 };
 use ballista_core::version;
+use datafusion::arrow::array::RecordBatch;
+use datafusion::catalog::TableProvider;
 use datafusion::datasource::provider_as_source;
 use datafusion::logical_expr::LogicalPlanBuilder;
 use datafusion_proto::logical_plan::AsLogicalPlan;
 use datafusion_proto::protobuf::LogicalPlanNode;
+use futures::TryStreamExt;
+use planner::table::MergePart;
 use planner::{Error, Result};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tonic::service::interceptor::InterceptedService;
@@ -25,7 +31,8 @@ use super::codec::LogicalCodec;
 use super::node::CopyNode;
 use super::token::{Say, Token};
 use super::told::heard;
-use super::{DEFAULT_PORT, MESSAGE_BYTES, ShardsTable, Task, Tls, kept_alive, session_config};
+use super::merge::PartsTable;
+use super::{DEFAULT_PORT, MESSAGE_BYTES, MergeJob, ShardsTable, Task, Tls, endpoints, kept_alive, session_config};
 
 /// How long a call to the scheduler may take.
 const CALL: Duration = Duration::from_secs(20);
@@ -70,10 +77,14 @@ pub enum JobState {
     /// It waits, or its tasks run.
     Running,
     /// All its tasks have run to their end.
-    Done,
+    Done(Results),
     /// It ended, and why.
     Failed(Error),
 }
+
+/// Where the rows of a job's partitions are. Those of copies and reads are empty.
+#[derive(Debug, Clone, Default)]
+pub struct Results(Vec<PartitionLocation>);
 
 /// A connection to a scheduler.
 #[derive(Clone)]
@@ -81,6 +92,7 @@ pub struct Cluster {
     address: Address,
     /// Where connections to it are made.
     way: String,
+    tls: Tls,
     scheduler: SchedulerGrpcClient<InterceptedService<Channel, Say>>,
 }
 
@@ -104,7 +116,7 @@ impl Cluster {
         let scheduler = SchedulerGrpcClient::with_interceptor(channel, Say(token.clone()))
             .max_decoding_message_size(MESSAGE_BYTES as usize)
             .max_encoding_message_size(MESSAGE_BYTES as usize);
-        Ok(Self { address: address.clone(), way, scheduler })
+        Ok(Self { address: address.clone(), way, tls: tls.clone(), scheduler })
     }
 
     /// Where it is.
@@ -144,9 +156,41 @@ impl Cluster {
     /// # Errors
     /// `Unreachable` where the scheduler is, `Usage` where it is of another version.
     pub async fn submit(&self, name: &str, task: impl Into<Task>, shards: &ShardsTable) -> Result<String> {
-        let task = task.into();
+        self.submit_table(name, task.into(), Arc::new(shards.clone())).await
+    }
+
+    /// Submits a merge of `parts`, a partition each; the job's id.
+    ///
+    /// # Errors
+    /// As [`Cluster::submit`].
+    pub async fn submit_merge(&self, job: &MergeJob, parts: &[MergePart]) -> Result<String> {
+        self.submit_table(&format!("{} merge", job.id), job.into(), Arc::new(PartsTable::new(parts)?)).await
+    }
+
+    /// All rows of one partition of a job that is done, batch by batch as they were made.
+    ///
+    /// # Errors
+    /// `Unreachable` where the executor that has them is.
+    pub async fn fetch(&self, results: &Results, partition: usize) -> Result<Vec<RecordBatch>> {
+        let of = |location: &&PartitionLocation| location.partition_id.as_ref().is_some_and(|id| id.partition_id as usize == partition);
+        let location = results.0.iter().find(of).ok_or_else(|| Error::unreachable(format!("partition {partition} has no rows")))?;
+        let (Some(executor), Some(id)) = (location.executor_meta.clone(), location.partition_id.clone()) else {
+            return Err(Error::unreachable(format!("nobody has partition {partition}")));
+        };
+        let port = u16::try_from(executor.port).unwrap_or_default();
+        let failed = |e: &dyn fmt::Display| Error::unreachable(format!("the executor at {}:{port} does not hand over rows: {e}", executor.host));
+        let endpoints = endpoints(&Token::default(), &self.tls).map(|endpoints| Arc::new(BallistaConfigGrpcEndpoint::new(endpoints)));
+        let client = BallistaClient::try_new(&executor.host, port, MESSAGE_BYTES as usize, false, endpoints, 2, 500, 0, 0);
+        let mut client = client.await.map_err(|e| failed(&e))?;
+        // As the blocks of its file: batches stay as they are.
+        let id = id.into();
+        let rows = client.fetch_partition(&executor.id, &id, location.file_id, location.layout(), false);
+        rows.await.map_err(|e| failed(&e))?.try_collect().await.map_err(|e| failed(&e))
+    }
+
+    async fn submit_table(&self, name: &str, task: Task, table: Arc<dyn TableProvider>) -> Result<String> {
         let config = session_config();
-        let scan = LogicalPlanBuilder::scan("shards", provider_as_source(Arc::new(shards.clone())), None)?.build()?;
+        let scan = LogicalPlanBuilder::scan("shards", provider_as_source(table), None)?.build()?;
         let plan = CopyNode::new(scan, task.clone())?.plan();
         let mut bytes = Vec::new();
         LogicalPlanNode::try_from_logical_plan(&plan, &LogicalCodec::default())?.try_encode(&mut bytes)?;
@@ -178,7 +222,7 @@ impl Cluster {
         let params = GetJobStatusParams { job_id: job.to_owned() };
         let status = self.scheduler.clone().get_job_status(params).await.map_err(|e| self.failed(&e))?.into_inner().status;
         Ok(match status.map(|s| s.status) {
-            Some(Some(job_status::Status::Successful(_))) => JobState::Done,
+            Some(Some(job_status::Status::Successful(done))) => JobState::Done(Results(done.partition_location)),
             Some(Some(job_status::Status::Failed(failed))) => JobState::Failed(heard(&failed.error)),
             Some(_) => JobState::Running,
             None => JobState::Failed(Error::unreachable(format!("{} does not know the job: it was started again", self.address))),

@@ -14,11 +14,21 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion_proto::logical_plan::LogicalExtensionCodec;
 use datafusion_proto::physical_plan::{PhysicalExtensionCodec, PhysicalProtoConverterExtension};
 use planner::Error;
+use serde::{Deserialize, Serialize};
 
+use super::merge::PartsTable;
 use super::node::{CopyNode, TaskExec};
 use super::site::Site;
 use super::told::told;
 use super::{ShardsTable, Task};
+
+/// A table of ours on its way.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum SentTable {
+    Shards(ShardsTable),
+    Parts(PartsTable),
+}
 
 /// What our own nodes begin with.
 const MARK: &[u8] = b"millrace\0";
@@ -62,14 +72,20 @@ impl LogicalExtensionCodec for LogicalCodec {
         let Some(ours) = bytes.strip_prefix(MARK) else {
             return self.0.try_decode_table_provider(bytes, name, schema, context);
         };
-        let table: ShardsTable =
+        let table: SentTable =
             serde_json::from_slice(ours).map_err(|e| said(&Error::usage(format!("the scheduler cannot read a plan: {e}"))))?;
-        Ok(Arc::new(table))
+        Ok(match table {
+            SentTable::Shards(shards) => Arc::new(shards),
+            SentTable::Parts(parts) => Arc::new(parts),
+        })
     }
 
     fn try_encode_table_provider(&self, name: &TableReference, table: Arc<dyn TableProvider>, to: &mut Vec<u8>) -> Result<()> {
-        match table.downcast_ref::<ShardsTable>() {
-            Some(shards) => put(serde_json::to_vec(shards), to),
+        if let Some(shards) = table.downcast_ref::<ShardsTable>() {
+            return put(serde_json::to_vec(&SentTable::Shards(shards.clone())), to);
+        }
+        match table.downcast_ref::<PartsTable>() {
+            Some(parts) => put(serde_json::to_vec(&SentTable::Parts(parts.clone())), to),
             None => self.0.try_encode_table_provider(name, table, to),
         }
     }

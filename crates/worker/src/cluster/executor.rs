@@ -83,7 +83,7 @@ pub async fn run_executor(options: ExecutorOptions, registry: Arc<Registry>, sto
         }
     };
     let mut config = config(&options, folder.path(), &site, &ready);
-    let _front = if options.tls.is_set() { Some(front(&options, &mut config).await?) } else { None };
+    let _fronts = if options.tls.is_set() { fronts(&options, &mut config).await? } else { Vec::new() };
     let config = Arc::new(config);
     tracing::info!("the executor listens at {}:{} and asks {} for work", options.bind, options.port, options.scheduler);
     tokio::select! {
@@ -97,26 +97,29 @@ pub async fn run_executor(options: ExecutorOptions, registry: Arc<Registry>, sto
     }
 }
 
-/// Lays TLS before the port for tasks. Results are handed over to nobody: with TLS their port is not to be reached.
-async fn front(options: &ExecutorOptions, config: &mut ExecutorProcessConfig) -> Result<Option<Front>> {
+/// Lays TLS before the ports for results and tasks.
+async fn fronts(options: &ExecutorOptions, config: &mut ExecutorProcessConfig) -> Result<Vec<Front>> {
     options.tls.try_out(&options.scheduler.host, options.scheduler.port).await?;
-    let port = config.grpc_port;
     let outer = if options.bind.is_unspecified() {
         let host = options.external_host.clone().unwrap_or_default();
-        let found = tokio::net::lookup_host((host.as_str(), port)).await;
+        let found = tokio::net::lookup_host((host.as_str(), options.port)).await;
         let found = found.ok().and_then(|mut found| found.next()).map(|found| found.ip());
         found.ok_or_else(|| Error::usage(format!("--external-host {host} is no address of this machine")))?
     } else {
         options.bind
     };
-    let listener = tokio::net::TcpListener::bind((outer, port)).await.map_err(|e| {
-        Error::unreachable(format!("the executor cannot listen at {outer}:{port}: {e}")).with_help(
-            "with TLS, --bind or --external-host must be an address of this machine; or choose other ports with --port",
-        )
-    })?;
     let inner = behind(outer);
     config.bind_host = inner.to_string();
-    Ok(options.tls.front(listener, SocketAddr::new(inner.into(), port)))
+    let mut fronts = Vec::new();
+    for port in [config.port, config.grpc_port] {
+        let listener = tokio::net::TcpListener::bind((outer, port)).await.map_err(|e| {
+            Error::unreachable(format!("the executor cannot listen at {outer}:{port}: {e}")).with_help(
+                "with TLS, --bind or --external-host must be an address of this machine; or choose other ports with --port",
+            )
+        })?;
+        fronts.extend(options.tls.front(listener, SocketAddr::new(inner.into(), port)));
+    }
+    Ok(fronts)
 }
 
 fn config(options: &ExecutorOptions, folder: &Path, site: &Arc<Site>, ready: &ExecutorHealth) -> ExecutorProcessConfig {

@@ -23,7 +23,6 @@ use planner::Error;
 
 use super::Task;
 use super::site::Site;
-use crate::OUTCOME_SCHEMA;
 
 /// The rows of `input`, done.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -35,7 +34,8 @@ pub(super) struct CopyNode {
 
 impl CopyNode {
     pub(super) fn new(input: LogicalPlan, task: Task) -> Result<Self> {
-        Ok(Self { input, task, schema: Arc::clone(&OUTCOME_SCHEMA).to_dfschema_ref()? })
+        let schema = task.schema().to_dfschema_ref()?;
+        Ok(Self { input, task, schema })
     }
 
     pub(super) fn plan(self) -> LogicalPlan {
@@ -124,7 +124,7 @@ pub(super) struct TaskExec {
 impl TaskExec {
     pub(super) fn new(input: Arc<dyn ExecutionPlan>, task: Task, site: Option<Arc<Site>>) -> Self {
         let properties = PlanProperties::new(
-            EquivalenceProperties::new(Arc::clone(&OUTCOME_SCHEMA)),
+            EquivalenceProperties::new(task.schema()),
             Partitioning::UnknownPartitioning(input.output_partitioning().partition_count()),
             EmissionType::Incremental,
             Boundedness::Bounded,

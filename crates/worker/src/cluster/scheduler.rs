@@ -106,7 +106,8 @@ fn config(options: &SchedulerOptions) -> SchedulerConfig {
         external_host: options.external_host.clone().unwrap_or_else(|| options.bind.to_string()),
         scheduling_policy: TaskSchedulingPolicy::PushStaged,
         task_distribution: TaskDistributionPolicy::Custom(Arc::new(Placement::default())),
-        finished_job_data_clean_up_interval_seconds: 60,
+        // The rows of merges are fetched within this time.
+        finished_job_data_clean_up_interval_seconds: 600,
         finished_job_state_clean_up_interval_seconds: 600,
         grpc_server_max_decoding_message_size: MESSAGE_BYTES,
         grpc_server_max_encoding_message_size: MESSAGE_BYTES,

@@ -9,11 +9,12 @@ use datafusion::execution::TaskContext;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{ExecutionPlan, SendableRecordBatchStream};
 use futures::StreamExt;
-use planner::Result;
+use planner::{Error, Result};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::attempt::Attempt;
+use super::merge::merging;
 use super::read::Reading;
 use super::told::told_to_engine;
 use super::watch::Watch;
@@ -93,7 +94,7 @@ impl Site {
         self.runs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Does the rows of one partition. The stream has no rows: the store has the outcomes.
+    /// Does the rows of one partition. The stream of all but merges has no rows: the store has the outcomes.
     pub(super) fn run(
         self: &Arc<Self>,
         task: &Task,
@@ -103,11 +104,15 @@ impl Site {
     ) -> SendableRecordBatchStream {
         let id = context.task_id().unwrap_or_default();
         let stops = self.tasks().get(&id).cloned().unwrap_or_else(|| self.stops());
+        if let Task::Merge(job) = task {
+            return merging(self, job.clone(), stops.begin, (input, partition), context);
+        }
         let (site, task) = (Arc::clone(self), task.clone());
         let work = async move {
             let ended = match task {
                 Task::Copy(task) => Box::pin(Attempt { site, task, stops, context }.run(input, partition)).await,
                 Task::Read(task) => Box::pin(Reading { site, task, stops, context }.run(input, partition)).await,
+                Task::Merge(_) => Err(Error::bug("a merge has rows")),
             };
             ended.err().map(|e| Err(told_to_engine(&e)))
         };

@@ -1,11 +1,14 @@
 //! What a task is told.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use datafusion::arrow::datatypes::SchemaRef;
+use planner::table::{MERGED_SCHEMA, MergeTask};
 use planner::{Error, Location, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::CopySpec;
+use crate::{CopySpec, OUTCOME_SCHEMA};
 
 /// What every task of a job is told; no secret. Which rows, its scan says.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -71,6 +74,17 @@ pub struct ReadTask {
     pub at_once: usize,
 }
 
+/// What a task that merges ranges is told; no secret. Which ones, its scan says.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct MergeJob {
+    /// The version that made it: [`CopyTask::VERSION`].
+    pub millrace: String,
+    /// The job's id.
+    pub id: String,
+    /// What all parts have in common.
+    pub merge: MergeTask,
+}
+
 /// What a task does.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -79,6 +93,8 @@ pub enum Task {
     Copy(CopyTask),
     /// It reads objects and compares them with what is known of them.
     Read(ReadTask),
+    /// It merges ranges of metadata.
+    Merge(MergeJob),
 }
 
 impl From<&CopyTask> for Task {
@@ -93,13 +109,28 @@ impl From<&ReadTask> for Task {
     }
 }
 
+impl From<&MergeJob> for Task {
+    fn from(task: &MergeJob) -> Self {
+        Self::Merge(task.clone())
+    }
+}
+
 impl Task {
+    /// What its rows are.
+    pub(super) fn schema(&self) -> SchemaRef {
+        match self {
+            Self::Copy(_) | Self::Read(_) => Arc::clone(&OUTCOME_SCHEMA),
+            Self::Merge(_) => Arc::clone(&MERGED_SCHEMA),
+        }
+    }
+
     /// The run's or job's id.
     #[must_use]
     pub fn id(&self) -> &str {
         match self {
             Self::Copy(task) => &task.run,
             Self::Read(task) => &task.id,
+            Self::Merge(task) => &task.id,
         }
     }
 
@@ -109,6 +140,7 @@ impl Task {
         match self {
             Self::Copy(task) => &task.copy.destination,
             Self::Read(task) => &task.destination,
+            Self::Merge(task) => &task.merge.storage,
         }
     }
 
@@ -117,6 +149,7 @@ impl Task {
         let millrace = match self {
             Self::Copy(task) => &task.millrace,
             Self::Read(task) => &task.millrace,
+            Self::Merge(task) => &task.millrace,
         };
         serde_json::to_vec(&serde_json::json!({ "millrace": millrace, "task": self }))
     }
