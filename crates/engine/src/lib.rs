@@ -10,8 +10,6 @@ pub mod base;
 pub mod clock;
 #[cfg(feature = "cluster")]
 mod cluster;
-#[cfg(feature = "cluster")]
-mod merges;
 mod control;
 pub mod destination;
 mod export;
@@ -21,6 +19,8 @@ pub mod head;
 pub mod lake;
 pub mod lease;
 pub mod marker;
+#[cfg(feature = "cluster")]
+mod merges;
 mod prepare;
 pub mod progress;
 pub mod receipt;

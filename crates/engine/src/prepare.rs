@@ -113,10 +113,7 @@ pub(crate) async fn prepare(
 #[cfg(feature = "cluster")]
 fn elsewhere(request: &ExportRequest) -> Option<planner::table::Elsewhere> {
     let options = request.run.cluster.as_ref()?;
-    Some(planner::table::Elsewhere {
-        merges: Arc::new(crate::merges::OnCluster::new(options)),
-        always: request.run.plan_there,
-    })
+    Some(planner::table::Elsewhere { merges: Arc::new(crate::merges::OnCluster::new(options)), always: request.run.plan_there })
 }
 
 #[cfg(not(feature = "cluster"))]

@@ -209,7 +209,9 @@ pub(super) fn received(counters: &Counters, batch: &RecordBatch) -> Result<Optio
 }
 
 fn is_end(batch: &RecordBatch) -> bool {
-    batch.num_rows() == 1 && batch.num_columns() == MERGED_SCHEMA.fields().len() && batch.column(batch.num_columns() - 1).is_valid(0)
+    batch.num_rows() == 1
+        && batch.num_columns() == MERGED_SCHEMA.fields().len()
+        && batch.column(batch.num_columns() - 1).is_valid(0)
 }
 
 fn packed(batch: &DiffBatch) -> Result<RecordBatch> {

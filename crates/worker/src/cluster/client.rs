@@ -28,10 +28,10 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status};
 
 use super::codec::LogicalCodec;
+use super::merge::PartsTable;
 use super::node::CopyNode;
 use super::token::{Say, Token};
 use super::told::heard;
-use super::merge::PartsTable;
 use super::{DEFAULT_PORT, MESSAGE_BYTES, MergeJob, ShardsTable, Task, Tls, endpoints, kept_alive, session_config};
 
 /// How long a call to the scheduler may take.
@@ -172,14 +172,20 @@ impl Cluster {
     /// # Errors
     /// `Unreachable` where the executor that has them is.
     pub async fn fetch(&self, results: &Results, partition: usize) -> Result<Vec<RecordBatch>> {
-        let of = |location: &&PartitionLocation| location.partition_id.as_ref().is_some_and(|id| id.partition_id as usize == partition);
-        let location = results.0.iter().find(of).ok_or_else(|| Error::unreachable(format!("partition {partition} has no rows")))?;
+        let of = |location: &&PartitionLocation| {
+            location.partition_id.as_ref().is_some_and(|id| id.partition_id as usize == partition)
+        };
+        let location =
+            results.0.iter().find(of).ok_or_else(|| Error::unreachable(format!("partition {partition} has no rows")))?;
         let (Some(executor), Some(id)) = (location.executor_meta.clone(), location.partition_id.clone()) else {
             return Err(Error::unreachable(format!("nobody has partition {partition}")));
         };
         let port = u16::try_from(executor.port).unwrap_or_default();
-        let failed = |e: &dyn fmt::Display| Error::unreachable(format!("the executor at {}:{port} does not hand over rows: {e}", executor.host));
-        let endpoints = endpoints(&Token::default(), &self.tls).map(|endpoints| Arc::new(BallistaConfigGrpcEndpoint::new(endpoints)));
+        let failed = |e: &dyn fmt::Display| {
+            Error::unreachable(format!("the executor at {}:{port} does not hand over rows: {e}", executor.host))
+        };
+        let endpoints =
+            endpoints(&Token::default(), &self.tls).map(|endpoints| Arc::new(BallistaConfigGrpcEndpoint::new(endpoints)));
         let client = BallistaClient::try_new(&executor.host, port, MESSAGE_BYTES as usize, false, endpoints, 2, 500, 0, 0);
         let mut client = client.await.map_err(|e| failed(&e))?;
         // As the blocks of its file: batches stay as they are.
