@@ -53,7 +53,8 @@ impl Merges for OnCluster {
             let id = ulid::Ulid::new().to_string();
             let job = MergeJob { millrace: CopyTask::VERSION.to_owned(), id, merge: task };
             let jobs: Vec<Vec<MergePart>> = parts.chunks(JOB).map(<[MergePart]>::to_vec).collect();
-            let rows = stream::iter(jobs).map(move |parts| Parts { cluster: cluster.clone(), job: job.clone(), parts }.merged());
+            let rows =
+                stream::iter(jobs).map(move |parts| Merging { cluster: cluster.clone(), job: job.clone(), parts }.merged());
             Ok(rows.buffered(AHEAD).try_flatten())
         };
         stream::once(begin).try_flatten().boxed()
@@ -61,13 +62,13 @@ impl Merges for OnCluster {
 }
 
 /// Some parts, and who merges them.
-struct Parts {
+struct Merging {
     cluster: Cluster,
     job: MergeJob,
     parts: Vec<MergePart>,
 }
 
-impl Parts {
+impl Merging {
     /// Has them merged; their rows, part by part.
     async fn merged(self) -> Result<BoxStream<'static, Result<RecordBatch>>> {
         let results = self.run(&self.parts).await?;

@@ -192,7 +192,7 @@ pub(super) fn received(counters: &Counters, batch: &RecordBatch) -> Result<Optio
     }
     let flag = |position: usize| batch.column(1 + 2 * COLUMNS + position).as_boolean().clone();
     let side = |side: usize| {
-        let columns = &batch.columns()[1 + side * COLUMNS..1 + (side + 1) * COLUMNS];
+        let columns = batch.columns().iter().skip(1 + side * COLUMNS).take(COLUMNS);
         let columns = std::iter::once(batch.column(0)).chain(columns).cloned().collect();
         let entries = RecordBatch::try_new(Arc::clone(&ENTRY_SCHEMA), columns);
         entries.map(EntryBatch::new).map_err(|e| Error::bug(format!("rows of a merge: {e}")))
@@ -228,7 +228,7 @@ fn packed(batch: &DiffBatch) -> Result<RecordBatch> {
 fn end_of(number: u32, read: u64) -> Result<RecordBatch> {
     let mut columns: Vec<ArrayRef> = MERGED_SCHEMA.fields().iter().map(|column| new_null_array(column.data_type(), 1)).collect();
     columns[0] = Arc::new(StringArray::from(vec![number.to_string()]));
-    for flag in &mut columns[1 + 2 * COLUMNS..1 + 2 * COLUMNS + 4] {
+    for flag in columns.iter_mut().skip(1 + 2 * COLUMNS).take(4) {
         *flag = Arc::new(BooleanArray::from(vec![false]));
     }
     if let Some(last) = columns.last_mut() {
