@@ -4,11 +4,10 @@
 //! one form.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use planner::overview::PlanOverview;
 use planner::plan::{PlanFile, fetch_plan, move_plan, takes_a_plan, upload_plan};
-use planner::{Error, ErrorKind, Location, Result, Stores, View};
+use planner::{Error, Location, Result, Stores, View};
 use tokio_util::sync::CancellationToken;
 use worker::Registry;
 use worker::copy::route::{Facts, Route};
@@ -17,15 +16,17 @@ use crate::base::has_one_head;
 use crate::destination::Destination;
 use crate::guards::check_deletes;
 use crate::head::{Head, HeadFile, MarkerState};
-use crate::lease::{CancelFile, Lease, held, watch};
+use crate::lease::{Lease, held, watch};
+use crate::limits::{Clock, Limited, cancelled};
 use crate::marker::MarkerNames;
 use crate::prepare::{Prepared, prepare, temporary, up_to_date, view};
 use crate::progress::Progress;
 use crate::receipt::{self, collect};
-use crate::report::{CopyPath, RequestCounts, RunReport, State};
+use crate::report::{CopyPath, RunReport, State};
 use crate::request::{ApplyRequest, ExportRequest, MarkerOptions, RunOptions};
 use crate::resume;
 use crate::run::{Run, finish_marker, is_finished};
+use crate::settle::{self, Moving};
 
 /// Plans and executes.
 pub async fn export(
@@ -100,6 +101,8 @@ async fn lost_races(destination: &Destination) -> Error {
 struct Planned {
     plan: PlanFile,
     folder: tempfile::TempDir,
+    /// What must come before it; then it is made again.
+    moving: Option<Moving>,
 }
 
 impl Planned {
@@ -113,12 +116,13 @@ impl Planned {
         progress: &dyn Progress,
     ) -> Result<Self> {
         let folder = temporary()?;
-        let plan = if let Some(plan) = resume::find(destination, head, request, view).await? {
+        let (plan, moving) = if let Some(plan) = resume::find(destination, head, request, view).await? {
             progress.note(&format!("going on with run {}, which did not finish", plan.run));
             resume::fetch(destination, &plan, folder.path()).await?;
-            plan
+            (plan, None)
         } else {
-            prepare(destination, head, request, view, &report.run, folder.path(), progress).await?.plan
+            let prepared = prepare(destination, head, request, view, &report.run, folder.path(), progress).await?;
+            (prepared.plan, prepared.moving)
         };
         check_deletes(&plan, &request.guards)?;
         // A receipt that cannot be gone on from is told before anything changes.
@@ -126,23 +130,23 @@ impl Planned {
         if let Some(previous) = previous.filter(|_| !plan.full && plan.base.is_some()) {
             receipt::read(destination, &previous.receipt).await?;
         }
-        Ok(Self { plan, folder })
+        Ok(Self { plan, folder, moving })
     }
 }
 
 /// What a verb works with while it holds the lease.
-struct Under<'a> {
+pub(crate) struct Under<'a> {
     registry: &'a Arc<Registry>,
-    destination: &'a Destination,
-    lease: &'a Arc<Lease>,
-    progress: &'a dyn Progress,
+    pub destination: &'a Destination,
+    pub lease: &'a Arc<Lease>,
+    pub progress: &'a dyn Progress,
     clock: &'a Clock<'a>,
 }
 
 impl Under<'_> {
     async fn export(&self, request: &ExportRequest, view: &View, planned: Option<Planned>, report: &mut RunReport) -> Result<()> {
         let planned = if let Some(planned) = planned {
-            planned
+            self.after_moves(request, view, planned, report).await?
         } else {
             self.progress.note("what the last run left to be finished is finished first");
             self.finish(&request.markers).await?;
@@ -156,7 +160,7 @@ impl Under<'_> {
             }
             Planned::make(self.destination, &head, request, view, report, self.progress).await?
         };
-        let Planned { plan, folder } = planned;
+        let Planned { plan, folder, .. } = planned;
         report.run.clone_from(&plan.run);
         self.progress.started(&report.run);
         self.clock.planned(report);
@@ -164,6 +168,17 @@ impl Under<'_> {
         self.progress.planned(&plan.summary);
         self.run(&plan, folder.path(), &request.markers, &request.run).execute(report, self.progress).await;
         Ok(())
+    }
+
+    /// The plan that is executed: this one, or one that is made when the logs are whole that another run left on the way.
+    async fn after_moves(&self, request: &ExportRequest, view: &View, planned: Planned, report: &RunReport) -> Result<Planned> {
+        let Some(moving) = &planned.moving else { return Ok(planned) };
+        settle::settle(self, request, moving).await?;
+        if self.lease.stop().is_cancelled() {
+            // It ends before it begins.
+            return Ok(planned);
+        }
+        Planned::make(self.destination, &self.lease.head().await, request, view, report, self.progress).await
     }
 
     async fn apply(
@@ -187,7 +202,7 @@ impl Under<'_> {
         Ok(())
     }
 
-    fn run<'r>(
+    pub(crate) fn run<'r>(
         &'r self,
         plan: &'r PlanFile,
         folder: &'r std::path::Path,
@@ -220,11 +235,6 @@ impl Under<'_> {
         }
         done
     }
-}
-
-pub(crate) fn cancelled(cancel: &CancelFile) -> Error {
-    Error::new(ErrorKind::Interrupted, format!("cancelled by {} at {}", cancel.by, cancel.time))
-        .with_help("run the same command again: what is left will be done")
 }
 
 /// The destination is up to date.
@@ -287,7 +297,7 @@ async fn plan_into(
     let view = view(request)?;
     let folder = beside(into)?;
     let prepared = prepare(&destination, &head.file, request, &view, &report.run, folder.path(), progress).await?;
-    let Prepared { plan, overview } = prepared;
+    let Prepared { plan, overview, moving } = prepared;
     clock.planned(report);
     let placed = match into.file_path() {
         Some(path) => move_plan(folder.path(), &plan, &path),
@@ -298,6 +308,7 @@ async fn plan_into(
     report.state = State::Planned;
     report.plan = Some(into.to_string());
     report.copies = copy_path(registry, request.source.lake.storage(), &request.destination);
+    report.notes.extend(moving.as_ref().map(Moving::note));
     if let Err(refusal) = check_deletes(&plan, &request.guards) {
         report.notes.push(format!("`apply` will refuse this plan: {refusal}"));
     }
@@ -356,6 +367,7 @@ async fn apply_into(
         if !applied {
             still_fits(&head.file, &plan)?;
             check_deletes(&plan, &request.guards)?;
+            settle::is_settled(&destination, &head.file, &plan).await?;
             fetch_plan(&files, &plan, folder.path()).await?;
         }
         let Some(lease) = Lease::take(&destination, &head, &plan.run, request.run.lease(), stop).await? else { continue };
@@ -405,89 +417,4 @@ fn still_fits(head: &HeadFile, plan: &PlanFile) -> Result<()> {
         shown(&now.receipt)
     ))
     .with_help("make the plan again"))
-}
-
-/// Times and requests of one verb.
-#[derive(Debug)]
-pub(crate) struct Clock<'a> {
-    started: Instant,
-    registry: &'a Arc<Registry>,
-    requests: (u64, u64),
-}
-
-impl<'a> Clock<'a> {
-    fn start(registry: &'a Arc<Registry>) -> Self {
-        Self { started: Instant::now(), registry, requests: registry.requests() }
-    }
-
-    fn planned(&self, report: &mut RunReport) {
-        report.plan_ms = millis(self.started);
-    }
-
-    /// Closes a report: what it ended by, how long it took, what it cost.
-    fn end(&self, report: &mut RunReport, done: Result<()>, limited: &Limited, asked: &CancellationToken) {
-        let timed_out = limited.stop.is_cancelled() && !asked.is_cancelled();
-        let done = done.map_err(|e| if timed_out && e.kind() == ErrorKind::Interrupted { limited.timed_out() } else { e });
-        match done {
-            // After the commit point the export stands, whatever came after it.
-            Err(error) if report.state == State::Succeeded => report.error = Some((&error).into()),
-            Err(error) => report.fail(&error),
-            Ok(()) => {}
-        }
-        if report.state == State::Cancelled && report.error.is_none() {
-            report.fail(&if asked.is_cancelled() { interrupted() } else { limited.timed_out() });
-        }
-        self.stamp(report);
-    }
-
-    /// How long it took so far, and what it cost.
-    pub(crate) fn stamp(&self, report: &mut RunReport) {
-        report.elapsed_ms = millis(self.started);
-        let (data, control) = self.registry.requests();
-        report.requests = RequestCounts { data: data - self.requests.0, control: control - self.requests.1 };
-        report.update_time = crate::clock::now();
-    }
-}
-
-fn interrupted() -> Error {
-    Error::new(ErrorKind::Interrupted, "the run was stopped").with_help("run the same command again: what is left will be done")
-}
-
-fn millis(since: Instant) -> u64 {
-    u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
-}
-
-/// A token that is also cancelled when the allowed time is over.
-struct Limited {
-    stop: CancellationToken,
-    timeout: Option<std::time::Duration>,
-    timer: Option<tokio::task::JoinHandle<()>>,
-}
-
-impl Limited {
-    fn start(stop: &CancellationToken, options: &RunOptions) -> Self {
-        let stop = stop.child_token();
-        let timer = options.timeout.map(|limit| {
-            let stop = stop.clone();
-            tokio::spawn(async move {
-                tokio::time::sleep(limit).await;
-                stop.cancel();
-            })
-        });
-        Self { stop, timeout: options.timeout, timer }
-    }
-
-    fn timed_out(&self) -> Error {
-        let limit = self.timeout.unwrap_or_default();
-        Error::new(ErrorKind::TimedOut, format!("the {limit:?} that --timeout allows are over"))
-            .with_help("run the same command again: what is left will be done")
-    }
-}
-
-impl Drop for Limited {
-    fn drop(&mut self) {
-        if let Some(timer) = self.timer.take() {
-            timer.abort();
-        }
-    }
 }

@@ -18,6 +18,7 @@ pub mod guards;
 pub mod head;
 pub mod lake;
 pub mod lease;
+mod limits;
 pub mod marker;
 #[cfg(feature = "cluster")]
 mod merges;
@@ -30,6 +31,7 @@ mod resume;
 mod rounds;
 mod run;
 pub mod session;
+mod settle;
 mod unfinished;
 pub mod verify;
 

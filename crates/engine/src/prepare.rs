@@ -17,6 +17,7 @@ use crate::destination::Destination;
 use crate::head::HeadFile;
 use crate::progress::Progress;
 use crate::request::ExportRequest;
+use crate::settle::{self, Moving, Next};
 
 /// A plan whose shards are in a local folder.
 #[derive(Debug)]
@@ -25,6 +26,8 @@ pub(crate) struct Prepared {
     pub plan: PlanFile,
     /// The plan in brief.
     pub overview: PlanOverview,
+    /// What must come before it.
+    pub moving: Option<Moving>,
 }
 
 /// What the destination will be an export of.
@@ -106,7 +109,8 @@ pub(crate) async fn prepare(
         progress.note(note);
     }
     plan.notes.splice(0..0, first);
-    Ok(Prepared { plan, overview })
+    let moving = settle::moving(destination, head, Next { commit: &plan.commit, view, order: request.order.as_ref() }).await?;
+    Ok(Prepared { plan, overview, moving })
 }
 
 /// The cluster that merges ranges, where one was asked for.

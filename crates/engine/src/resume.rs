@@ -25,10 +25,12 @@ pub(crate) async fn find(
 ) -> Result<Option<PlanFile>> {
     let Some(last) = head.unfinished.last().filter(|_| !request.run.no_resume) else { return Ok(None) };
     let plan = stored_plan(destination, last).await?;
-    // A destination that was moved or copied holds a plan for where it was.
-    let here =
-        plan.destination == *destination.location() && plan.status.as_ref().unwrap_or(&plan.destination) == destination.status();
-    Ok((here && is_same(&plan, head, request, view)).then_some(plan))
+    Ok((is_here(&plan, destination) && is_same(&plan, head, request, view)).then_some(plan))
+}
+
+/// The plan is for `destination`: one that was moved or copied holds a plan for where it was.
+pub(crate) fn is_here(plan: &PlanFile, destination: &Destination) -> bool {
+    plan.destination == *destination.location() && plan.status.as_ref().unwrap_or(&plan.destination) == destination.status()
 }
 
 fn is_same(plan: &PlanFile, head: &HeadFile, request: &ExportRequest, view: &View) -> bool {

@@ -8,6 +8,7 @@
 //! Before the first change HEAD names the run and its stored plan; whatever happens then, the next run plans its keys again.
 //! After the commit point nothing is undone: the next start finishes a marker that is still pending.
 
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,10 +23,10 @@ use crate::base::{run_folder, stored_plan};
 #[cfg(feature = "cluster")]
 use crate::cluster::{ClusterSession, Job};
 use crate::destination::Destination;
-use crate::export::Clock;
 use crate::failures::FAILURES_FILE;
 use crate::head::{Current, HeadFile, MarkerState};
 use crate::lease::Lease;
+use crate::limits::{Clock, cancelled};
 use crate::marker::{self, MarkerNames};
 use crate::prepare::temporary;
 use crate::progress::Progress;
@@ -86,7 +87,7 @@ impl Run<'_> {
             self.clean(std::slice::from_ref(&self.plan.run)).await;
         }
         if let Some(cancel) = self.lease.cancelled().filter(|_| report.state == State::Cancelled) {
-            report.fail(&crate::export::cancelled(&cancel));
+            report.fail(&cancelled(&cancel));
         }
         if let Err(error) = self.record(report).await {
             tracing::warn!("the run's record cannot be written: {error}");
@@ -113,27 +114,24 @@ impl Run<'_> {
             report.state = State::Cancelled;
             return Ok(());
         }
-        self.lease.allow(self.spec().longest_request(self.plan.largest()));
-        self.lease.settled(|text| progress.note(text)).await;
-        let run = &self.plan.run;
+        self.wait(progress).await;
         // From here on HEAD may name the run, whatever the answer is.
         work.stored = false;
-        let begin = self.lease.change(|head| {
-            if let Some(lease) = &mut head.lease {
-                lease.run.clone_from(run);
-            }
-            head.doubt = None;
-            if !head.unfinished.contains(run) {
-                head.unfinished.push(run.clone());
-            }
-            head.marker = None;
-        });
-        begin.await?;
+        self.begin(true).await?;
         let known = self.take_up(&unfinished, resumes, progress).await?;
         marker::success_off(self.destination, &self.plan.commit, self.markers.keep_success).await?;
         // From here on FAILURE may speak for the destination: SUCCESS does not.
         work.begun = true;
-        let worked = self.work((known, elsewhere), report, &mut work.executed, progress).await;
+        let (mut recorded, mut said) = (Instant::now(), report.clone());
+        let told = async |executed: &Executed| {
+            if recorded.elapsed() >= RECORDED_EVERY {
+                recorded = Instant::now();
+                tell(&mut said, executed);
+                // The next one is as good.
+                let _ = self.record(&mut said).await;
+            }
+        };
+        let worked = self.work((known, elsewhere), i32::MIN..i32::MAX, &mut work.executed, progress, told).await;
         tell(report, &work.executed);
         // Where nothing could be reached, that is the reason, whatever broke first.
         let reason = |error| work.executed.out_of_reach(self.destination.location()).unwrap_or(error);
@@ -152,6 +150,49 @@ impl Run<'_> {
         }
         self.fail(report, &mut work.executed).await;
         Ok(())
+    }
+
+    /// Does the rows of these rounds and no others, whether they are this run's or what another left: no receipt, no marker, no
+    /// record. Whether all of them are done.
+    ///
+    /// # Errors
+    /// As of a whole run; failed rows are none.
+    pub(crate) async fn part(&self, rounds: Range<i32>, progress: &dyn Progress) -> Result<bool> {
+        let unfinished = self.lease.head().await.unfinished;
+        let resumes = unfinished.last() == Some(&self.plan.run);
+        if !resumes {
+            self.store_plan().await?;
+        }
+        self.wait(progress).await;
+        self.begin(false).await?;
+        let known = self.take_up(&unfinished, resumes, progress).await?;
+        marker::success_off(self.destination, &self.plan.commit, self.markers.keep_success).await?;
+        let mut executed = Executed::default();
+        self.work((known, Elsewhere::default()), rounds, &mut executed, progress, async |_: &Executed| {}).await?;
+        self.lease.check()?;
+        Ok(executed.complete)
+    }
+
+    /// Waits until nothing that was sent before can change the destination any more.
+    async fn wait(&self, progress: &dyn Progress) {
+        self.lease.allow(self.spec().longest_request(self.plan.largest()));
+        self.lease.settled(|text| progress.note(text)).await;
+    }
+
+    /// HEAD names the run: from here on it may change the destination. `leads`: it is whose the lease is.
+    async fn begin(&self, leads: bool) -> Result<()> {
+        let run = &self.plan.run;
+        let begin = self.lease.change(|head| {
+            if let Some(lease) = head.lease.as_mut().filter(|_| leads) {
+                lease.run.clone_from(run);
+            }
+            head.doubt = None;
+            if !head.unfinished.contains(run) {
+                head.unfinished.push(run.clone());
+            }
+            head.marker = None;
+        });
+        begin.await
     }
 
     /// Keeps the plan at the destination, for whoever comes after: shards first, `plan.json` last.
@@ -185,9 +226,10 @@ impl Run<'_> {
     async fn work(
         &self,
         (known, elsewhere): (Known, Elsewhere<'_>),
-        report: &mut RunReport,
+        rounds: Range<i32>,
         executed: &mut Executed,
         progress: &dyn Progress,
+        told: impl AsyncFnMut(&Executed),
     ) -> Result<Changes> {
         let folder = temporary()?;
         let mut changes = ChangesWriter::create(folder.path())?;
@@ -203,22 +245,13 @@ impl Run<'_> {
         let files = local_files(self.folder)?;
         let execution = Execution {
             plan: self.plan,
+            rounds,
             files,
             spec: self.spec(),
             registry: self.registry,
             lease: self.lease,
             ledger,
             elsewhere,
-        };
-        let mut recorded = Instant::now();
-        let mut said = report.clone();
-        let told = async |executed: &Executed| {
-            if recorded.elapsed() >= RECORDED_EVERY {
-                recorded = Instant::now();
-                tell(&mut said, executed);
-                // The next one is as good.
-                let _ = self.record(&mut said).await;
-            }
         };
         execution.run(&mut changes, executed, progress, told).await?;
         Ok(Changes { file: changes.finish()?, folder })

@@ -4,10 +4,11 @@
 //! unknown. Completion markers are always unknown: they are cheap to write again, and wrong ones are dear.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Array, AsArray, RecordBatch};
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use datafusion::prelude::ParquetReadOptions;
 use futures::TryStreamExt;
 use futures::stream::BoxStream;
@@ -55,8 +56,30 @@ impl Unfinished {
         Ok(Box::pin(replay(rows, Arc::clone(&self.outcomes)).map_err(Error::from)))
     }
 
-    fn steps(&self) -> impl Iterator<Item = &Step> {
-        self.plan.rounds.iter().flat_map(|round| &round.steps).filter(|step| step.rows() > 0)
+    /// The steps that have rows, with the numbers of their rounds.
+    fn steps(&self) -> impl Iterator<Item = (i32, &Step)> {
+        let steps = self.plan.rounds.iter().flat_map(|round| round.steps.iter().map(|step| (round.round, step)));
+        steps.filter(|(_, step)| step.rows() > 0)
+    }
+
+    /// Whether the run may have begun with `rounds`, and has not done all of their rows.
+    ///
+    /// # Errors
+    /// The store's; `Corrupt` for a stored plan that was changed.
+    pub(crate) async fn is_within(&self, destination: &Destination, rounds: &Range<i32>) -> Result<bool> {
+        // A step begins when all rows of those before it are done, and told.
+        let mut all_done = true;
+        for (round, step) in self.steps().take_while(|(round, _)| *round < rounds.end) {
+            let (mut rows, mut done) = (self.step(destination, step).await?, 0);
+            while let Some(batch) = rows.try_next().await? {
+                done += column(&batch, "ok")?.as_boolean().true_count() as u64;
+            }
+            all_done &= done == step.rows();
+            if !all_done {
+                return Ok(rounds.contains(&round));
+            }
+        }
+        Ok(false)
     }
 
     /// Lays its keys over `base`. How many of them are known.
@@ -67,7 +90,7 @@ impl Unfinished {
         let (mut seen, mut known) = (0, 0);
         // A step begins when all rows of those before it are done, and told.
         let mut begun = true;
-        for step in self.steps() {
+        for (_, step) in self.steps() {
             let (mut rows, mut done) = (self.step(destination, step).await?, 0);
             while let Some(batch) = rows.try_next().await? {
                 let laid = lay_batch(&batch, part, base, begun || !self.believed)?;
@@ -101,12 +124,15 @@ struct Laid {
     done: u64,
 }
 
+fn column<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a ArrayRef> {
+    batch.column_by_name(name).ok_or_else(|| Error::bug(format!("outcomes have no column `{name}`")))
+}
+
 /// `begun`: the rows' step may have begun.
 fn lay_batch(batch: &RecordBatch, part: &Part, base: &mut Base, begun: bool) -> Result<Laid> {
-    let column = |name: &str| batch.column_by_name(name).ok_or_else(|| Error::bug(format!("outcomes have no column `{name}`")));
-    let (keys, paths, actions) =
-        (column("key")?.as_string::<i32>(), column("path")?.as_string::<i32>(), column("action")?.as_string::<i32>());
-    let (ok, identity) = (column("ok")?.as_boolean(), column("identity")?.as_binary::<i32>());
+    let text = |name: &str| column(batch, name).map(AsArray::as_string::<i32>);
+    let (keys, paths, actions) = (text("key")?, text("path")?, text("action")?);
+    let (ok, identity) = (column(batch, "ok")?.as_boolean(), column(batch, "identity")?.as_binary::<i32>());
     let mut laid = Laid::default();
     for i in 0..batch.num_rows() {
         laid.done += u64::from(ok.value(i));
@@ -177,7 +203,7 @@ pub(crate) async fn inherit(
         let at = folder.join(format!("inherited-{rank}"));
         std::fs::create_dir_all(&at).map_err(|e| Error::unreachable(format!("{}: {e}", at.display())))?;
         let mut writer = ChangesWriter::create(&at)?;
-        for step in run.steps() {
+        for (_, step) in run.steps() {
             let mut rows = run.step(destination, step).await?;
             while let Some(batch) = rows.try_next().await? {
                 writer.append(&batch)?;

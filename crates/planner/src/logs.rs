@@ -2,7 +2,7 @@
 //! single operation the newest entry that is there can be read.
 //!
 //! ```text
-//! take back   1 entries that come back below what goes   (copies)
+//! take back   1 entries that come back below what goes   (copies, newest first)
 //!             2 the pointer                              (retract)
 //!             3 what the target has not                  (deletes, newest first)
 //!             4 what the target has otherwise            (retract, newest first)
@@ -13,7 +13,8 @@
 //! Of [`LogKind::Chain`]. A rollback is 1–4, a commit 5 and 6, a branch that was reset all of them: back to the last entry
 //! that both agree on, then forward. The oldest entry that differs is not taken back but overwritten: at that moment it is
 //! the newest, and the table moves from one state to the other at once. (Where the base has lost the entries before it, it
-//! goes as well, a checkpoint last.) All data has been copied by then and none deleted.
+//! goes as well, a checkpoint last.) Entries that come back do so without a gap to what is there: of a log without
+//! checkpoints readers take what lies before its first entry for done. All data has been copied by then and none deleted.
 //!
 //! Of [`LogKind::Snapshots`] every entry is a state of its own: all copies come first (newest first), then the pointer and
 //! what is newer than the target go.
@@ -148,7 +149,7 @@ impl Log {
                 moves.retracted.push(row.clone());
             }
         }
-        ascending(&mut moves.restored, None, None);
+        descending(&mut moves.restored, None);
         descending(&mut moves.taken_back, gap.as_deref());
         descending(&mut moves.retracted, gap.as_deref());
         // Of entries before the target's oldest nothing but its checkpoint says what they said.

@@ -86,6 +86,47 @@ pub(super) fn iceberg(tree: &Tree, table: &str) -> Result<State, String> {
     Ok(Some(files))
 }
 
+/// Reads a Hudi table: of each file group the newest slice whose instant is completed, or older than the first one that is.
+/// Every slice that a completed instant names is there, unless a newer one of its group is; the metadata table knows it too.
+///
+/// An instant that is completed is, here, a list of the slices that it wrote: `<group>_<instant>.parquet`.
+pub(super) fn hudi(tree: &Tree, table: &str) -> Result<State, String> {
+    if !tree.contains_key(&format!("{table}.hoodie/hoodie.properties")) {
+        return Ok(None);
+    }
+    let completed = |folder: String, kind: &str| {
+        let log = names(tree, &folder).into_iter();
+        let instants = log.filter_map(|(name, body)| Some((name.strip_suffix(kind)?.to_owned(), texts(&json(body)))));
+        instants.collect::<BTreeMap<_, _>>()
+    };
+    let commits = completed(format!("{table}.hoodie/"), ".commit");
+    let known = completed(format!("{table}.hoodie/metadata/.hoodie/"), ".deltacommit");
+    let Some(first) = commits.keys().next() else { return Ok(Some(BTreeSet::new())) };
+    let mut newest: BTreeMap<&str, &str> = BTreeMap::new();
+    for name in names(tree, table).into_keys() {
+        let (group, instant) = name.strip_suffix(".parquet").and_then(|stem| stem.split_once('_')).unwrap();
+        if instant < first.as_str() || commits.contains_key(instant) {
+            let slice = newest.entry(group).or_insert(name);
+            *slice = name.max(slice);
+        }
+    }
+    for (instant, slices) in &commits {
+        if !known.contains_key(instant) && known.keys().next().is_some_and(|oldest| oldest <= instant) {
+            return Err(format!("{table}: the metadata table does not know {instant}, which is completed"));
+        }
+        for slice in slices {
+            let group = slice.split_once('_').unwrap().0;
+            if newest.get(group).is_none_or(|newest| *newest < slice.as_str()) {
+                return Err(format!("{table}{slice} is named by {instant} and is not there, nor a newer one"));
+            }
+        }
+    }
+    for log in known.values() {
+        all_there(tree, &format!("{table}.hoodie/metadata/files/"), log)?;
+    }
+    Ok(Some(newest.into_values().map(str::to_owned).collect()))
+}
+
 /// Walks a site: whatever a page links to is there. A page is, here, a list of keys.
 pub(super) fn site(tree: &Tree) -> Result<(), String> {
     for (page, body) in tree.iter().filter(|(key, _)| key.strip_suffix(".html").is_some()) {

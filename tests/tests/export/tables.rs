@@ -1,5 +1,6 @@
 //! Presets of tables and sites: after every single operation the destination can be read, forward, back and sideways.
 
+mod hudi;
 mod killed;
 
 use std::{

@@ -5,6 +5,7 @@ mod done;
 mod order;
 mod presets;
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use datafusion::arrow::array::{BooleanArray, StringArray};
@@ -105,6 +106,14 @@ impl Rounds {
     #[must_use]
     pub fn has_logs(&self) -> bool {
         self.last.iter().any(|round| matches!(round.order, RoundOrder::Log(_)))
+    }
+
+    /// The rounds that move logs of which all entries together say what a table is, from the taking back to the pointers.
+    /// `None` where there are no such logs.
+    #[must_use]
+    pub fn chains(&self) -> Option<Range<i32>> {
+        let has_chain = self.last.iter().any(|round| round.order == RoundOrder::Log(LogKind::Chain));
+        has_chain.then(|| self.take_back()..self.last(self.last.len()))
     }
 
     /// The first round after the data and the `--round`s.
@@ -222,7 +231,9 @@ mod tests {
         let delta = Rounds::compile(&RoundsSpec { preset: Preset::Delta, ..spec.clone() }, None).unwrap();
         let last = ["4 take back", "5 log", "6 pointers", "7 deletes"];
         assert_eq!(names(&delta)[3..], last);
-        assert_eq!((delta.take_back(), delta.deletes()), (4, Some(7)));
+        assert_eq!((delta.take_back(), delta.deletes(), delta.chains()), (4, Some(7), Some(4..7)));
+        let iceberg = Rounds::compile(&RoundsSpec { preset: Preset::Iceberg, ..spec.clone() }, None).unwrap();
+        assert_eq!(iceberg.chains(), None, "its entries are states of their own");
         assert_eq!(delta.own("t/_delta_log/_last_checkpoint"), Some((6, RoundOrder::Any)));
         let site = Rounds::compile(&RoundsSpec { preset: Preset::Site, ..spec }, None).unwrap();
         assert_eq!(names(&site)[3..], ["4 pages", "5 index", "6 deletes"]);

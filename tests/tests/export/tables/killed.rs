@@ -7,12 +7,13 @@ use millrace_tests::s3::{Fate, Fault, Rule, Target, Victim};
 
 use super::*;
 
-/// What is there before, what is killed, what comes after it.
+/// What is there before, what is killed, what comes after it and may be killed too, what comes in the end.
 #[derive(Debug, Clone, Copy)]
 struct Way {
     before: usize,
     victim: usize,
     after: usize,
+    last: usize,
 }
 
 /// A lake with a destination where exports are killed.
@@ -70,14 +71,12 @@ impl<'a> Killing<'a> {
     }
 }
 
-/// Kills exports on random ways; `judge` makes the judge of a way. `third`: any commit may come next, not only the one that
-/// was killed or the one before it.
+/// Kills exports on random ways, and now and then the one that comes next as well; `judge` makes the judge of a way.
 #[expect(clippy::print_stdout, reason = "the steps before a failure must be seen")]
 fn killed_on_the_way<J: Fn(&Tree) -> Result<(), String> + Send + 'static>(
     preset: &'static str,
     commits: &[(String, Objects)],
     (seed, kills): (u64, usize),
-    third: bool,
     judge: impl Fn(&[usize]) -> J,
 ) {
     let random = &mut Random(seed);
@@ -93,20 +92,30 @@ fn killed_on_the_way<J: Fn(&Tree) -> Result<(), String> + Send + 'static>(
         ways += 1;
         killing.stage.server.restore(empty.clone());
         killing.judged.by(|_| Ok(()));
-        killing.arrives(before);
+        // Nothing may be there, or an export of nothing.
+        if !commits[before].1.is_empty() || random.chance(50) {
+            killing.arrives(before);
+        }
         let snapshot = killing.stage.server.snapshot();
         let moments = killing.moments(victim);
         for kill in 0..kills {
-            let other = if third { pick(random) } else { before };
-            let way = Way { before, victim, after: if kill % 2 == 0 { victim } else { other } };
+            let after = [victim, before, pick(random), pick(random)][kill % 4];
+            let way = Way { before, victim, after, last: if random.chance(50) { after } else { pick(random) } };
             let n = *random.pick(&moments);
             let fate = *random.pick(&[Fate::Lost, Fate::Applied, Fate::Late(Duration::from_millis(300))]);
             println!("{preset}, seed {seed}: {way:?}, at {n}, {fate:?}");
             killing.stage.server.restore(snapshot.clone());
             killing.stage.server.clear_log();
-            killing.judged.by(judge(&[way.before, way.victim, way.after]));
+            killing.judged.by(judge(&[way.before, way.victim, way.after, way.last]));
             hits += u32::from(killing.kill(victim, n, fate));
-            killing.arrives(way.after);
+            if random.chance(30) {
+                let n = 1 + random.below(40);
+                println!("  and {} at {n}", way.after);
+                killing.kill(way.after, n, fate);
+            } else if random.chance(70) {
+                killing.arrives(way.after);
+            }
+            killing.arrives(way.last);
         }
     }
     assert!(hits > 0, "no export was killed");
@@ -117,23 +126,118 @@ fn a_delta_table_can_be_read_whatever_is_killed_on_the_way() {
     for seed in 401..=400 + soak(1, 30) {
         let commits = delta_commits(&mut Random(seed));
         let lake: Vec<_> = commits.iter().map(|(label, tables)| (label.clone(), two(tables))).collect();
-        killed_on_the_way("delta", &lake, (seed, 4), false, |way| {
-            let mut all = Told::new();
-            for (a, b) in [(0, 1), (0, 2), (1, 2)] {
-                for (table, states) in told(&commits[way[a]].1, &commits[way[b]].1) {
-                    all.entry(table).or_default().extend(states);
-                }
-            }
-            judge_tables(TABLES, readers::delta, all)
+        killed_on_the_way("delta", &lake, (seed, 8), |way| judge_tables(TABLES, readers::delta, told_on(&commits, way)));
+    }
+}
+
+/// What readers of two tables may be told on a way.
+fn told_on(commits: &[(String, Two)], way: &[usize]) -> Told {
+    let mut all = Told::new();
+    for (a, b) in way.iter().flat_map(|a| way.iter().map(move |b| (a, b))) {
+        for (table, states) in told(&commits[*a].1, &commits[*b].1) {
+            all.entry(table).or_default().extend(states);
+        }
+    }
+    all
+}
+
+#[test]
+fn a_hudi_table_can_be_read_whatever_is_killed_on_the_way() {
+    for seed in 701..=700 + soak(1, 30) {
+        let commits = hudi::branches(&mut Random(seed));
+        killed_on_the_way("hudi", &hudi::lake_of(&commits), (seed, 8), |way| {
+            let tables: Vec<_> = way.iter().map(|at| &commits[*at].1).collect();
+            judge_tables(&[hudi::TABLE], readers::hudi, hudi::told_of(&tables))
         });
     }
+}
+
+/// One table whose log was moved on, and put on another branch: version by version what each entry adds.
+fn line(adds: &[&str]) -> Two {
+    let mut table = DeltaTable::default();
+    for (version, add) in adds.iter().enumerate() {
+        table.objects.insert((*add).to_owned(), add.as_bytes().to_vec());
+        table.files.insert((*add).to_owned());
+        let entry = json!({"add": {"path": add}}).to_string().into_bytes();
+        table.objects.insert(DeltaTable::log(&format!("{version:020}.json")), entry);
+        table.history.push(Some(table.files.clone()));
+        if version == 2 {
+            table.checkpoint();
+        }
+    }
+    [table.clone(), table]
+}
+
+#[test]
+fn a_killed_move_of_a_log_is_brought_to_its_end_before_a_third_commit_comes() {
+    let commits: Vec<(String, Two)> = [
+        ("older", line(&["a", "b"])),
+        ("base", line(&["a", "b", "c", "d"])),
+        ("reset", line(&["a", "b", "x", "y", "z"])),
+        ("newer", line(&["a", "b", "x", "y", "z", "zz", "zzz"])),
+        ("other", line(&["q", "r", "s"])),
+        ("between", line(&["a", "b", "c", "y"])),
+    ]
+    .map(|(label, tables)| (label.to_owned(), tables))
+    .into();
+    let lake: Vec<_> = commits.iter().map(|(label, tables)| (label.clone(), two(tables))).collect();
+    let killing = Killing::new("delta", &lake);
+    let (base, reset) = (1, 2);
+    for (before, victim) in [(base, reset), (reset, base)] {
+        killing.judged.by(|_| Ok(()));
+        killing.arrives(before);
+        let snapshot = killing.stage.server.snapshot();
+        let moments = killing.moments(victim);
+        let mut after = [0, 3, 4, 5].into_iter().cycle();
+        // Another share of the moments each time, and every pair with `MILLRACE_SOAK`.
+        let step = if std::env::var_os("MILLRACE_SOAK").is_some() { 1 } else { 5 };
+        for n in moments.into_iter().step_by(step) {
+            for after in after.by_ref().take(if step == 1 { 4 } else { 1 }) {
+                killing.stage.server.restore(snapshot.clone());
+                killing.stage.server.clear_log();
+                killing.judged.by(judge_tables(TABLES, readers::delta, told_on(&commits, &[before, victim, after])));
+                assert!(killing.kill(victim, n, if n % 2 == 0 { Fate::Lost } else { Fate::Applied }), "{n}");
+                killing.arrives(after);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_log_that_cannot_go_on_goes_back_before_a_third_commit_comes() {
+    let commits: Vec<(String, Two)> =
+        [("base", line(&["a", "b", "c", "d"])), ("reset", line(&["a", "x", "y", "z"])), ("third", line(&["a", "b", "y", "z", "zz"]))]
+            .map(|(label, tables)| (label.to_owned(), tables))
+            .into();
+    let lake: Vec<_> = commits.iter().map(|(label, tables)| (label.clone(), two(tables))).collect();
+    let killing = Killing::new("delta", &lake);
+    killing.judged.by(judge_tables(TABLES, readers::delta, told_on(&commits, &[0, 1, 2])));
+    killing.arrives(0);
+    let (bucket, key) = killing.stage.source_object("reset", "t1/_delta_log/00000000000000000002.json");
+    killing.stage.server.delete(&bucket, &key);
+    killing.stage.export("reset", &killing.options()).expect_code(1);
+    // What a plan made now would meet is no state that it could be made for.
+    let options = ["--force", "--preset", "delta"];
+    let source = killing.stage.source("third");
+    let plan = killing.stage.folder_path("plan").display().to_string();
+    let planned = killing.stage.millrace("plan").args([&source, &killing.stage.destination(), "-o", &plan]).args(options).run();
+    assert!(planned.expect_code(0).json()["notes"].to_string().contains("was moving the log of a table"));
+    let refused = killing.stage.millrace("apply").arg(&plan).args(["--force"]).run().expect_code(3);
+    assert!(refused.json()["error"]["message"].to_string().contains("was moving the log of a table"), "{refused}");
+    let said = killing.stage.export("third", &killing.options()).expect_code(0);
+    for note in ["is brought to its end first", "it goes back"] {
+        assert!(said.stderr.contains(note), "{said}");
+    }
+    assert!(!said.stderr.contains("cannot go back either"), "{said}");
+    killing.stage.server.assert_no_violations();
+    assert_eq!(killing.stage.data(), lake[2].1);
 }
 
 #[test]
 fn an_iceberg_table_can_be_read_whatever_is_killed_on_the_way() {
     for seed in 501..=500 + soak(1, 30) {
         let commits = iceberg_commits(&mut Random(seed), seed % 2 == 1);
-        killed_on_the_way("iceberg", &commits, (seed, 4), true, |way| {
+        killed_on_the_way("iceberg", &commits, (seed, 4), |way| {
             let states = way.iter().map(|at| readers::iceberg(&commits[*at].1, "db/t/").unwrap()).collect();
             judge_tables(&["db/t/"], readers::iceberg, BTreeMap::from([("db/t/", states)]))
         });
@@ -145,6 +249,6 @@ fn a_site_has_no_dead_links_whatever_is_killed_on_the_way() {
     for seed in 601..=600 + soak(1, 30) {
         let random = &mut Random(seed);
         let commits: Vec<_> = (0..4).map(|number| (format!("c{number}"), site(random))).collect();
-        killed_on_the_way("site", &commits, (seed, 3), true, |_| readers::site);
+        killed_on_the_way("site", &commits, (seed, 3), |_| readers::site);
     }
 }

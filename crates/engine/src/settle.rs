@@ -1,0 +1,147 @@
+//! Logs of tables that a run was moving when it ended: before another commit comes they are moved to where that run was going,
+//! or back to where it came from.
+//!
+//! ```text
+//! base ──▶ run's commit, killed midway ──▶ the rest of its moves ──▶ plan ──▶ another commit
+//!                                      └── cannot be done: ──▶ back ──▶ plan ──┘
+//! ```
+//! Entries of a log come and go one after another, so that readers find a table after each. A plan for another commit knows
+//! only that some of them may have come or gone, and cannot be in order from all of these states at once. So the rounds that
+//! move logs are ended first, exactly as the run's own command would end them: all data was there before they began, and none
+//! is deleted by them.
+//!
+//! # Crash consistency
+//! The run stays the last unfinished one of HEAD, with its journal, until the new run is named: killed here, the next command
+//! goes on here. Moves back are an unfinished run of their own.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+use std::sync::Arc;
+
+use planner::plan::PlanFile;
+use planner::round::{PublishOrder, Rounds};
+use planner::{Error, Result, View};
+
+use crate::base::stored_plan;
+use crate::destination::Destination;
+use crate::export::Under;
+use crate::head::HeadFile;
+use crate::prepare::{self, Prepared, prepare, temporary};
+use crate::progress::Silent;
+use crate::request::{ExportRequest, RunOptions, Source};
+use crate::resume;
+use crate::unfinished::Unfinished;
+
+/// A run that was moving logs when it ended.
+#[derive(Debug)]
+pub(crate) struct Moving {
+    plan: PlanFile,
+    /// The numbers of its rounds that move logs.
+    rounds: Range<i32>,
+}
+
+/// What is to come to a destination.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Next<'a> {
+    pub commit: &'a str,
+    pub view: &'a View,
+    pub order: Option<&'a Arc<dyn PublishOrder>>,
+}
+
+/// The last unfinished run, where it was moving logs and `next` cannot be planned before they are whole.
+///
+/// # Errors
+/// The store's; `Corrupt` for a stored plan or a journal that was changed.
+pub(crate) async fn moving(destination: &Destination, head: &HeadFile, next: Next<'_>) -> Result<Option<Moving>> {
+    let Some(last) = head.unfinished.last() else { return Ok(None) };
+    let plan = stored_plan(destination, last).await?;
+    // An order that nobody keeps is none that could be broken.
+    let in_order = plan.view.rounds.preset == next.view.rounds.preset && plan.view.same_root(next.view);
+    if !in_order || undoes(head, &plan, next) || !resume::is_here(&plan, destination) {
+        return Ok(None);
+    }
+    let Some(rounds) = Rounds::compile(&plan.view.rounds, next.order)?.chains() else { return Ok(None) };
+    let run = Unfinished::load(destination, plan, true).await?;
+    let is_moving = run.is_within(destination, &rounds).await?;
+    Ok(is_moving.then(|| Moving { plan: run.plan, rounds }))
+}
+
+/// `next` is what the run came from: each of its moves can be taken back from wherever it is.
+fn undoes(head: &HeadFile, plan: &PlanFile, next: Next<'_>) -> bool {
+    let is_base = |current: &crate::head::Current| current.commit == next.commit && current.view == *next.view;
+    plan.expects.unfinished.is_empty() && head.current.as_ref().is_some_and(is_base)
+}
+
+/// Refuses a plan that was made before the logs are whole.
+///
+/// # Errors
+/// `Guard`, and as of [`moving`].
+pub(crate) async fn is_settled(destination: &Destination, head: &HeadFile, plan: &PlanFile) -> Result<()> {
+    let resumes = head.unfinished.last() == Some(&plan.run);
+    // An order of somebody's own is not at hand here.
+    if resumes || matches!(plan.view.rounds.preset, planner::view::Preset::Own(_)) {
+        return Ok(());
+    }
+    match moving(destination, head, Next { commit: &plan.commit, view: &plan.view, order: None }).await? {
+        None => Ok(()),
+        Some(moving) => Err(Error::guard(format!("run {} was moving the log of a table when it ended", moving.plan.run))
+            .with_help("use `millrace export`, which brings that to its end first; or apply that run's own plan")),
+    }
+}
+
+impl Moving {
+    /// For whoever made a plan.
+    pub(crate) fn note(&self) -> String {
+        let run = &self.plan.run;
+        format!("`apply` will refuse this plan: run {run} was moving the log of a table when it ended, and only `export` brings that to its end first")
+    }
+}
+
+/// Makes the logs whole that `moving` left on the way, as far as that can be done. A run that is told to stop leaves them.
+///
+/// # Errors
+/// Of the lease and the stores; an object that cannot be copied is none.
+pub(crate) async fn settle(under: &Under<'_>, request: &ExportRequest, moving: &Moving) -> Result<()> {
+    let (run, progress) = (&moving.plan.run, under.progress);
+    progress.note(&format!("run {run} was moving the log of a table when it ended: that is brought to its end first"));
+    let folder = temporary()?;
+    resume::fetch(under.destination, &moving.plan, folder.path()).await?;
+    let options = RunOptions { no_resume: false, ..request.run.clone() };
+    let run_of = |plan, folder| under.run(plan, folder, &request.markers, &options);
+    if run_of(&moving.plan, folder.path()).part(moving.rounds.clone(), progress).await? || under.lease.stop().is_cancelled() {
+        return Ok(());
+    }
+    progress.note(&format!("the log cannot go where run {run} was going: it goes back"));
+    match back(under, request, moving).await {
+        Ok(Some((plan, folder))) => {
+            let rounds = i32::MIN..moving.rounds.end;
+            if run_of(&plan, folder.path()).part(rounds, progress).await? || under.lease.stop().is_cancelled() {
+                return Ok(());
+            }
+        }
+        Ok(None) => {}
+        Err(error) => tracing::warn!("{error}"),
+    }
+    progress.note("the log cannot go back either: until this export is done its readers may be told a mixture");
+    Ok(())
+}
+
+/// A plan for what the destination held before `moving`; `None` where it held nothing, or the lake has it no more.
+async fn back(under: &Under<'_>, request: &ExportRequest, moving: &Moving) -> Result<Option<(PlanFile, tempfile::TempDir)>> {
+    let head = under.lease.head().await;
+    let Some(current) = head.current.as_ref().filter(|c| c.view.same_root(&moving.plan.view)) else { return Ok(None) };
+    let Some(commit) = request.source.lake.find(&current.commit).await? else { return Ok(None) };
+    let request = ExportRequest {
+        source: Source { commit, branch: false, ..request.source.clone() },
+        selection: current.view.selection.clone(),
+        rounds: moving.plan.view.rounds.clone(),
+        from: None,
+        full: false,
+        unknown: BTreeSet::new(),
+        ..request.clone()
+    };
+    let view = prepare::view(&request)?;
+    let (folder, run) = (temporary()?, ulid::Ulid::new().to_string());
+    let Prepared { plan, .. } = prepare(under.destination, &head, &request, &view, &run, folder.path(), &Silent).await?;
+    Ok(Some((plan, folder)))
+}
