@@ -37,8 +37,8 @@ const GRACE: Duration = Duration::from_secs(8);
 pub(crate) struct Execution<'a> {
     /// The plan.
     pub plan: &'a PlanFile,
-    /// Numbers of the rounds that are run.
-    pub rounds: Range<i32>,
+    /// Which of its steps are run, counted from 0 through all rounds.
+    pub steps: Range<usize>,
     /// Its shards.
     pub files: planner::MetadataStore,
     /// What the operator is told.
@@ -98,7 +98,7 @@ impl Executed {
 }
 
 impl Execution<'_> {
-    /// Runs those of its rounds, all others being left out. Changes go to `changes`; failed rows are in the answer.
+    /// Runs the steps, round by round. Changes go to `changes`; failed rows are in the answer.
     ///
     /// # Errors
     /// What is not one row's: shards that cannot be read, counts that do not agree.
@@ -112,10 +112,15 @@ impl Execution<'_> {
         let context = session();
         let files = Files::mount(&context, 0, &self.files)?;
         executed.complete = true;
-        for round in self.plan.rounds.iter().filter(|round| self.rounds.contains(&round.round)) {
+        let mut at = 0;
+        for round in &self.plan.rounds {
+            let steps = round.steps.iter().zip(at..).filter(|(_, at)| self.steps.contains(at)).map(|(step, _)| step);
+            let steps: Vec<&Step> = steps.collect();
+            at += round.steps.len();
             executed.rounds.push(RoundReport { round: round.round, name: round.name.clone(), ..RoundReport::default() });
-            if !executed.complete || round.rows() == 0 {
-                skip(executed, round.rows());
+            let rows = steps.iter().map(|step| step.rows()).sum();
+            if !executed.complete || rows == 0 {
+                skip(executed, rows);
                 continue;
             }
             if round.round > Rounds::DATA {
@@ -124,7 +129,7 @@ impl Execution<'_> {
             }
             progress.round_started(round);
             let mut now = RoundProgress::default();
-            for step in &round.steps {
+            for step in steps {
                 if executed.complete {
                     self.step((&context, &files), (round, step), &mut now, changes, executed, (progress, &mut told)).await?;
                 } else {

@@ -131,7 +131,7 @@ impl Run<'_> {
                 let _ = self.record(&mut said).await;
             }
         };
-        let worked = self.work((known, elsewhere), i32::MIN..i32::MAX, &mut work.executed, progress, told).await;
+        let worked = self.work((known, elsewhere), 0..usize::MAX, &mut work.executed, progress, told).await;
         tell(report, &work.executed);
         // Where nothing could be reached, that is the reason, whatever broke first.
         let reason = |error| work.executed.out_of_reach(self.destination.location()).unwrap_or(error);
@@ -152,12 +152,12 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Does the rows of these rounds and no others, whether they are this run's or what another left: no receipt, no marker, no
+    /// Does the rows of these steps and no others, whether they are this run's or what another left: no receipt, no marker, no
     /// record. Whether all of them are done.
     ///
     /// # Errors
     /// As of a whole run; failed rows are none.
-    pub(crate) async fn part(&self, rounds: Range<i32>, progress: &dyn Progress) -> Result<bool> {
+    pub(crate) async fn part(&self, steps: Range<usize>, progress: &dyn Progress) -> Result<bool> {
         let unfinished = self.lease.head().await.unfinished;
         let resumes = unfinished.last() == Some(&self.plan.run);
         if !resumes {
@@ -168,7 +168,7 @@ impl Run<'_> {
         let known = self.take_up(&unfinished, resumes, progress).await?;
         marker::success_off(self.destination, &self.plan.commit, self.markers.keep_success).await?;
         let mut executed = Executed::default();
-        self.work((known, Elsewhere::default()), rounds, &mut executed, progress, async |_: &Executed| {}).await?;
+        self.work((known, Elsewhere::default()), steps, &mut executed, progress, async |_: &Executed| {}).await?;
         self.lease.check()?;
         Ok(executed.complete)
     }
@@ -226,7 +226,7 @@ impl Run<'_> {
     async fn work(
         &self,
         (known, elsewhere): (Known, Elsewhere<'_>),
-        rounds: Range<i32>,
+        steps: Range<usize>,
         executed: &mut Executed,
         progress: &dyn Progress,
         told: impl AsyncFnMut(&Executed),
@@ -245,7 +245,7 @@ impl Run<'_> {
         let files = local_files(self.folder)?;
         let execution = Execution {
             plan: self.plan,
-            rounds,
+            steps,
             files,
             spec: self.spec(),
             registry: self.registry,

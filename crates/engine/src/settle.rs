@@ -6,9 +6,9 @@
 //!                                      └── cannot be done: ──▶ back ──▶ plan ──┘
 //! ```
 //! Entries of a log come and go one after another, so that readers find a table after each. A plan for another commit knows
-//! only that some of them may have come or gone, and cannot be in order from all of these states at once. So the rounds that
+//! only that some of them may have come or gone, and cannot be in order from all of these states at once. So the steps that
 //! move logs are ended first, exactly as the run's own command would end them: all data was there before they began, and none
-//! is deleted by them.
+//! is deleted by them. Entries that a log has outlived go as well: below one that comes later they would be read again.
 //!
 //! # Crash consistency
 //! The run stays the last unfinished one of HEAD, with its journal, until the new run is named: killed here, the next command
@@ -36,8 +36,8 @@ use crate::unfinished::Unfinished;
 #[derive(Debug)]
 pub(crate) struct Moving {
     plan: PlanFile,
-    /// The numbers of its rounds that move logs.
-    rounds: Range<i32>,
+    /// Its steps that move logs, counted through all rounds.
+    steps: Range<usize>,
 }
 
 /// What is to come to a destination.
@@ -60,10 +60,21 @@ pub(crate) async fn moving(destination: &Destination, head: &HeadFile, next: Nex
     if !in_order || undoes(head, &plan, next) || !resume::is_here(&plan, destination) {
         return Ok(None);
     }
-    let Some(rounds) = Rounds::compile(&plan.view.rounds, next.order)?.chains() else { return Ok(None) };
+    let Some(steps) = log_steps(&plan, next.order)? else { return Ok(None) };
     let run = Unfinished::load(destination, plan, true).await?;
-    let is_moving = run.is_within(destination, &rounds).await?;
-    Ok(is_moving.then(|| Moving { plan: run.plan, rounds }))
+    let is_moving = run.is_within(destination, &steps).await?;
+    Ok(is_moving.then(|| Moving { plan: run.plan, steps }))
+}
+
+/// The steps of a plan that move logs: from the taking back to the pointers, and the deletes of what logs have outlived. `None`
+/// where it moves none.
+fn log_steps(plan: &PlanFile, order: Option<&Arc<dyn PublishOrder>>) -> Result<Option<Range<usize>>> {
+    let Some(chains) = Rounds::compile(&plan.view.rounds, order)?.chains() else { return Ok(None) };
+    let steps = || plan.rounds.iter().flat_map(|round| round.steps.iter().map(|step| (round.round, step.ordered)));
+    let first = steps().take_while(|(round, _)| *round < chains.start).count();
+    // Deletes of log entries come before those of data.
+    let last = steps().enumerate().filter(|(_, (round, ordered))| *round < chains.end || *ordered).map(|(at, _)| at + 1).last();
+    Ok(last.map(|last| first..last).filter(|steps| !steps.is_empty()))
 }
 
 /// `next` is what the run came from: each of its moves can be taken back from wherever it is.
@@ -93,7 +104,9 @@ impl Moving {
     /// For whoever made a plan.
     pub(crate) fn note(&self) -> String {
         let run = &self.plan.run;
-        format!("`apply` will refuse this plan: run {run} was moving the log of a table when it ended, and only `export` brings that to its end first")
+        format!(
+            "`apply` will refuse this plan: run {run} was moving the log of a table when it ended, and only `export` brings that to its end first"
+        )
     }
 }
 
@@ -108,14 +121,14 @@ pub(crate) async fn settle(under: &Under<'_>, request: &ExportRequest, moving: &
     resume::fetch(under.destination, &moving.plan, folder.path()).await?;
     let options = RunOptions { no_resume: false, ..request.run.clone() };
     let run_of = |plan, folder| under.run(plan, folder, &request.markers, &options);
-    if run_of(&moving.plan, folder.path()).part(moving.rounds.clone(), progress).await? || under.lease.stop().is_cancelled() {
+    if run_of(&moving.plan, folder.path()).part(moving.steps.clone(), progress).await? || under.lease.stop().is_cancelled() {
         return Ok(());
     }
     progress.note(&format!("the log cannot go where run {run} was going: it goes back"));
     match back(under, request, moving).await {
         Ok(Some((plan, folder))) => {
-            let rounds = i32::MIN..moving.rounds.end;
-            if run_of(&plan, folder.path()).part(rounds, progress).await? || under.lease.stop().is_cancelled() {
+            let steps = log_steps(&plan, request.order.as_ref())?.map_or(0, |steps| steps.end);
+            if run_of(&plan, folder.path()).part(0..steps, progress).await? || under.lease.stop().is_cancelled() {
                 return Ok(());
             }
         }

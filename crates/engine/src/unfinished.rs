@@ -56,27 +56,24 @@ impl Unfinished {
         Ok(Box::pin(replay(rows, Arc::clone(&self.outcomes)).map_err(Error::from)))
     }
 
-    /// The steps that have rows, with the numbers of their rounds.
-    fn steps(&self) -> impl Iterator<Item = (i32, &Step)> {
-        let steps = self.plan.rounds.iter().flat_map(|round| round.steps.iter().map(|step| (round.round, step)));
-        steps.filter(|(_, step)| step.rows() > 0)
+    fn steps(&self) -> impl Iterator<Item = &Step> {
+        self.plan.rounds.iter().flat_map(|round| &round.steps).filter(|step| step.rows() > 0)
     }
 
-    /// Whether the run may have begun with `rounds`, and has not done all of their rows.
+    /// Whether the run may have begun with these steps, counted through all rounds, and has not done all of their rows.
     ///
     /// # Errors
     /// The store's; `Corrupt` for a stored plan that was changed.
-    pub(crate) async fn is_within(&self, destination: &Destination, rounds: &Range<i32>) -> Result<bool> {
-        // A step begins when all rows of those before it are done, and told.
-        let mut all_done = true;
-        for (round, step) in self.steps().take_while(|(round, _)| *round < rounds.end) {
+    pub(crate) async fn is_within(&self, destination: &Destination, steps: &Range<usize>) -> Result<bool> {
+        let all = self.plan.rounds.iter().flat_map(|round| &round.steps);
+        for (at, step) in all.enumerate().take(steps.end).filter(|(_, step)| step.rows() > 0) {
             let (mut rows, mut done) = (self.step(destination, step).await?, 0);
             while let Some(batch) = rows.try_next().await? {
                 done += column(&batch, "ok")?.as_boolean().true_count() as u64;
             }
-            all_done &= done == step.rows();
-            if !all_done {
-                return Ok(rounds.contains(&round));
+            // A step begins when all rows of those before it are done, and told.
+            if done < step.rows() {
+                return Ok(steps.contains(&at));
             }
         }
         Ok(false)
@@ -90,7 +87,7 @@ impl Unfinished {
         let (mut seen, mut known) = (0, 0);
         // A step begins when all rows of those before it are done, and told.
         let mut begun = true;
-        for (_, step) in self.steps() {
+        for step in self.steps() {
             let (mut rows, mut done) = (self.step(destination, step).await?, 0);
             while let Some(batch) = rows.try_next().await? {
                 let laid = lay_batch(&batch, part, base, begun || !self.believed)?;
@@ -203,7 +200,7 @@ pub(crate) async fn inherit(
         let at = folder.join(format!("inherited-{rank}"));
         std::fs::create_dir_all(&at).map_err(|e| Error::unreachable(format!("{}: {e}", at.display())))?;
         let mut writer = ChangesWriter::create(&at)?;
-        for (_, step) in run.steps() {
+        for step in run.steps() {
             let mut rows = run.step(destination, step).await?;
             while let Some(batch) = rows.try_next().await? {
                 writer.append(&batch)?;

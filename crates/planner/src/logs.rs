@@ -74,6 +74,8 @@ pub(crate) struct Log {
     pub rows: Vec<LogRow>,
     /// The oldest version that the target has, as far as it was seen.
     pub oldest: Option<String>,
+    /// The oldest that both have, as far as it was seen.
+    pub shared: Option<String>,
 }
 
 /// What becomes of a log's entries, each list in its order.
@@ -100,19 +102,29 @@ impl Moves {
 
 impl Log {
     pub(crate) fn new(folder: &str, round: i32, kind: LogKind) -> Self {
-        Self { folder: folder.to_owned(), round, kind, rows: Vec::new(), oldest: None }
+        Self { folder: folder.to_owned(), round, kind, rows: Vec::new(), oldest: None, shared: None }
     }
 
-    /// The target has an entry of that version.
-    pub(crate) fn has(&mut self, version: &str) {
-        if self.oldest.as_deref().is_none_or(|oldest| version < oldest) {
-            self.oldest = Some(version.to_owned());
+    /// The target has an entry of that version, and the base has it too, or may not.
+    pub(crate) fn has(&mut self, version: &str, shared: bool) {
+        let lower = |oldest: &mut Option<String>| {
+            if oldest.as_deref().is_none_or(|oldest| version < oldest) {
+                *oldest = Some(version.to_owned());
+            }
+        };
+        lower(&mut self.oldest);
+        if shared {
+            lower(&mut self.shared);
         }
     }
 
     /// Whether it matters which entries the target has beside those that were seen.
     pub(crate) fn must_know_oldest(&self) -> bool {
-        let matters = |row: &LogRow| row.change == Change::Removed || (row.change == Change::Added && row.place.whole);
+        let matters = |row: &LogRow| match row.change {
+            Change::Removed | Change::Changed => true,
+            Change::Added => row.place.whole,
+            Change::Rewritten => false,
+        };
         self.kind == LogKind::Chain && self.rows.iter().any(matters)
     }
 
@@ -125,13 +137,17 @@ impl Log {
     }
 
     fn chain(self) -> Moves {
-        let Self { rows, oldest, .. } = self;
+        let Self { rows, oldest, shared, .. } = self;
         let changed = || rows.iter().filter(|row| row.change == Change::Changed).map(|row| &row.place.version);
         let (differs, last_changed) = (changed().min().cloned(), changed().max().cloned());
         let expires = |row: &LogRow| oldest.as_ref().is_some_and(|oldest| row.place.version < *oldest);
         let goes = rows.iter().filter(|row| row.change == Change::Removed && !expires(row)).map(|row| &row.place.version);
         let lowest = goes.chain(&differs).min().cloned();
-        let returns = |row: &LogRow| row.change == Change::Added && Some(&row.place.version) < lowest.as_ref();
+        // What the base's log has outlived comes back; what comes after an entry that both have comes in its turn.
+        let is_before =
+            |row: &LogRow, version: &Option<String>| version.as_ref().is_none_or(|version| row.place.version < *version);
+        let returns =
+            |row: &LogRow| row.change == Change::Added && lowest.is_some() && is_before(row, &lowest) && is_before(row, &shared);
         // Then only a checkpoint of the base says what older entries said, and it must go as the last of them.
         let gap = lowest.clone().filter(|_| oldest.is_none() || rows.iter().any(returns));
         let mut moves = Moves::default();

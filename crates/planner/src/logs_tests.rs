@@ -74,7 +74,12 @@ fn difference(base: &Kept, target: &Kept) -> Log {
     let mut log = Log::new("_delta_log/", 3, LogKind::Chain);
     log.rows = rows(&base.entries, &target.entries, false);
     log.rows.extend(rows(&base.checkpoints, &target.checkpoints, true));
-    target.entries.keys().chain(target.checkpoints.keys()).for_each(|version| log.has(&place(*version, false).version));
+    let in_base = |version: &usize| base.entries.contains_key(version);
+    target.entries.keys().for_each(|version| log.has(&place(*version, false).version, in_base(version)));
+    target
+        .checkpoints
+        .keys()
+        .for_each(|version| log.has(&place(*version, false).version, base.checkpoints.contains_key(version)));
     log
 }
 
@@ -185,7 +190,13 @@ fn killed(base: &Kept, victim: &Kept, target: &Kept, (done, told): (usize, usize
         add(version, false, [base, &now, victim, target].map(|kept| kept.entries.get(&version).map(|entry| vec![*entry])));
         add(version, true, [base, &now, victim, target].map(|kept| kept.checkpoints.get(&version).cloned()));
     }
-    target.entries.keys().chain(target.checkpoints.keys()).for_each(|version| log.has(&place(*version, false).version));
+    let shared = |version: usize, whole: bool, base: bool| base && !touched.contains_key(&(version, whole));
+    for version in target.entries.keys() {
+        log.has(&place(*version, false).version, shared(*version, false, base.entries.contains_key(version)));
+    }
+    for version in target.checkpoints.keys() {
+        log.has(&place(*version, false).version, shared(*version, true, base.checkpoints.contains_key(version)));
+    }
     (now, log)
 }
 
@@ -267,7 +278,7 @@ fn a_rollback_goes_newest_first_and_restores_before_it() {
             .collect::<Vec<_>>()
             .join(" ")
     };
-    assert_eq!(names(&moves.restored), "00 01 02 03 04 05");
+    assert_eq!(names(&moves.restored), "05 04 03 02 01 00");
     assert_eq!(names(&moves.taken_back), "12 11 10 10c");
     assert_eq!((moves.retracted.len(), moves.written.len(), moves.expired.len()), (0, 0, 0));
     let forward = difference(&target, &base).decide();

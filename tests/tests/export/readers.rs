@@ -86,7 +86,7 @@ pub(super) fn iceberg(tree: &Tree, table: &str) -> Result<State, String> {
     Ok(Some(files))
 }
 
-/// Reads a Hudi table: of each file group the newest slice whose instant is completed, or older than the first one that is.
+/// Reads a Hudi table: of each file group the newest slice whose instant is completed, or older than the timeline.
 /// Every slice that a completed instant names is there, unless a newer one of its group is; the metadata table knows it too.
 ///
 /// An instant that is completed is, here, a list of the slices that it wrote: `<group>_<instant>.parquet`.

@@ -41,7 +41,7 @@ impl HudiTable {
         let groups: BTreeSet<_> = (0..=random.below(2)).map(|_| random.below(4)).collect();
         let slices: Vec<_> = groups.iter().map(|group| format!("g{group}_{at}.parquet")).collect();
         self.objects.extend(slices.iter().map(|slice| (slice.clone(), slice.clone().into_bytes())));
-        if random.chance(15) {
+        if !self.history.is_empty() && random.chance(15) {
             self.objects.insert(format!("{TIMELINE}{at}.commit.requested"), Vec::new());
             self.objects.insert(format!("{TIMELINE}{at}.commit.inflight"), Vec::new());
             return;
@@ -104,12 +104,14 @@ pub(super) fn one_line(random: &mut Random) -> Vec<(String, HudiTable)> {
     commits
 }
 
-/// Commits that follow any earlier one, as on branches that are reset.
+/// Commits that follow any earlier one, as on branches that are reset. They begin with the same instant: what is older than a
+/// timeline's first counts to its readers, whoever wrote it.
 pub(super) fn branches(random: &mut Random) -> Vec<(String, HudiTable)> {
-    let mut commits: Vec<(String, HudiTable)> = Vec::new();
-    for number in 0..6 {
-        let parent = usize::try_from(random.below(number + 1)).unwrap();
-        let mut table = commits.get(parent).map_or_else(HudiTable::default, |c| c.1.clone());
+    let mut table = HudiTable::default();
+    table.commit(random, 0);
+    let mut commits: Vec<(String, HudiTable)> = vec![("c0".to_owned(), table)];
+    for number in 1..6 {
+        let mut table = random.pick(&commits).1.clone();
         for more in 0..random.below(4) {
             table.commit(random, number * 10 + more);
         }

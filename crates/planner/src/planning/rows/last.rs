@@ -140,7 +140,7 @@ impl Assembly<'_> {
         let folder = open.folder.clone();
         let log = open.log.get_or_insert_with(|| Log::new(&folder, row.round, kind));
         if row.target {
-            log.has(&place.version);
+            log.has(&place.version, row.base);
         }
         if !row.changed || absent {
             return;
@@ -197,12 +197,14 @@ impl Assembly<'_> {
 
     /// Looks up the oldest entries of the target that the stream may not have seen.
     async fn find_oldest(&self, log: &mut Log, lookup: &Lookup) -> Result<()> {
+        let folder = log.folder.clone();
         for letter in logs::first_letters(log) {
             let first = lookup.first(&self.part.path_of(&format!("{}{letter}", log.folder)), LOOKED_AT).await?;
-            let keys = first.iter().filter_map(|path| self.part.re_root(path)).filter(|key| folder_of(key) == log.folder);
-            let places = keys.filter_map(|key| self.rounds.order().log_place(key)).map(|place| place.version).min();
-            if let Some(oldest) = places {
-                log.has(&oldest);
+            let keys = first.iter().filter_map(|path| self.part.re_root(path)).filter(|key| folder_of(key) == folder);
+            for (key, place) in keys.filter_map(|key| Some((key, self.rounds.order().log_place(key)?))) {
+                // The stream shows whatever differs.
+                let shared = log.rows.iter().all(|row| row.key != key);
+                log.has(&place.version, shared);
             }
         }
         Ok(())
