@@ -83,7 +83,7 @@ async fn export_into(
         let Some(lease) = Lease::take(&destination, &head, run, request.run.lease(), stop).await? else { continue };
         let destination = destination.behind(lease.fence());
         let under = Under { registry, destination: &destination, lease: &lease, progress, clock };
-        let done = under.export(request, &view, planned, report).await;
+        let done = Box::pin(under.export(request, &view, planned, report)).await;
         return under.let_go(done, report).await;
     }
     Err(lost_races(&destination).await)
@@ -146,7 +146,7 @@ pub(crate) struct Under<'a> {
 impl Under<'_> {
     async fn export(&self, request: &ExportRequest, view: &View, planned: Option<Planned>, report: &mut RunReport) -> Result<()> {
         let planned = if let Some(planned) = planned {
-            self.after_moves(request, view, planned, report).await?
+            Box::pin(self.after_moves(request, view, planned, report)).await?
         } else {
             self.progress.note("what the last run left to be finished is finished first");
             self.finish(&request.markers).await?;
@@ -173,7 +173,7 @@ impl Under<'_> {
     /// The plan that is executed: this one, or one that is made when the logs are whole that another run left on the way.
     async fn after_moves(&self, request: &ExportRequest, view: &View, planned: Planned, report: &RunReport) -> Result<Planned> {
         let Some(moving) = &planned.moving else { return Ok(planned) };
-        settle::settle(self, request, moving).await?;
+        Box::pin(settle::settle(self, request, moving)).await?;
         if self.lease.stop().is_cancelled() {
             // It ends before it begins.
             return Ok(planned);

@@ -63,7 +63,7 @@ pub(crate) async fn moving(destination: &Destination, head: &HeadFile, next: Nex
     let Some(steps) = log_steps(&plan, next.order)? else { return Ok(None) };
     let run = Unfinished::load(destination, plan, true).await?;
     let is_moving = run.is_within(destination, &steps).await?;
-    Ok(is_moving.then(|| Moving { plan: run.plan, steps }))
+    Ok(is_moving.then_some(Moving { plan: run.plan, steps }))
 }
 
 /// The steps of a plan that move logs: from the taking back to the pointers, and the deletes of what logs have outlived. `None`
