@@ -154,7 +154,10 @@ async fn from_head(destination: &Destination, current: &Current, request: &Expor
     let etags = newest.and_then(|newest| newest.etags);
     believed.base.same_etags_below = etags.map_or(0, receipt::Etags::same_below);
     match lake.namespace().metarange(&base.metarange).await {
-        Ok(_) => believed.base.commit = Some(base),
+        Ok(_) => {
+            believed.base.commit = Some(base);
+            believed.base.objects = Some(current.objects);
+        }
         Err(e) if request.full && matches!(e.kind(), graveler::ErrorKind::NotFound | graveler::ErrorKind::Corrupt) => {
             all_unknown(destination, current, believed).await?;
             believed

@@ -75,9 +75,13 @@ async fn export_into(
                     report.state = State::Cancelled;
                     return Ok(());
                 }
-                planned = planning => planned?,
+                planned = planning => planned,
             };
-            Some(planned)
+            match planned {
+                // Somebody who was quicker may have put away what was read.
+                Err(_) if moved_on(&destination, &head).await => continue,
+                planned => Some(planned?),
+            }
         };
         let run = planned.as_ref().map_or(&report.run, |planned| &planned.plan.run);
         let Some(lease) = Lease::take(&destination, &head, run, request.run.lease(), stop).await? else { continue };
@@ -91,6 +95,11 @@ async fn export_into(
 
 /// Others that were quicker before a run gives up.
 const RACES: u32 = 5;
+
+/// HEAD is another than it was.
+async fn moved_on(destination: &Destination, head: &Head) -> bool {
+    Head::read(destination).await.is_ok_and(|now| !now.is_version_of(head))
+}
 
 async fn lost_races(destination: &Destination) -> Error {
     let head = Head::read(destination).await;

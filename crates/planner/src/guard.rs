@@ -44,6 +44,9 @@ pub fn unfit(key: &str, rules: KeyRules, prefix_bytes: usize) -> Option<&'static
     if rules.max_key_bytes > 0 && key.len() + prefix_bytes > rules.max_key_bytes {
         return Some("is longer than the store allows");
     }
+    if rules.no_blank_root && prefix_bytes == 0 && key.trim().is_empty() {
+        return Some("is white space alone, which can be written below a prefix only");
+    }
     if rules.plain_paths && !Path::parse(key).is_ok_and(|path| path.as_ref() == key) {
         return Some("is no plain path, and this kind of store holds no other keys");
     }
@@ -215,6 +218,8 @@ mod tests {
         let s3 = KeyRules { max_key_bytes: 1024, ..KeyRules::default() };
         assert_eq!(unfit("a//../b/", s3, 3), None);
         assert!(unfit(&"k".repeat(1024), s3, 1).is_some());
+        let s3 = KeyRules { no_blank_root: true, ..s3 };
+        assert!(unfit(" ", s3, 0).is_some() && unfit(" ", s3, 4).is_none() && unfit(" x", s3, 0).is_none());
         let plain = KeyRules { plain_paths: true, ..KeyRules::default() };
         for key in ["/a", "a/", "a//b", "a/../b", "./a", "a\tb"] {
             assert!(unfit(key, plain, 0).is_some(), "{key:?}");

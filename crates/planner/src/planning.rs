@@ -76,6 +76,8 @@ pub struct Base {
     pub done: Vec<DoneSpec>,
     /// What is there by the receipts, where the commit's own metadata is gone: all of it was selected.
     pub tree: Option<BaseTree>,
+    /// How many objects of the base's view are there, where that is known.
+    pub objects: Option<u64>,
     /// Objects of fewer bytes, whose entry's etag is an MD5, have that etag at the destination as well, by the receipts.
     pub same_etags_below: u64,
 }
@@ -181,10 +183,14 @@ pub async fn plan(request: PlanRequest<'_>, folder: &Path, progress: &(dyn Fn(u6
     let mut opened = clusters.opened();
     let objects = match mode {
         Mode::All => counted,
+        Mode::Changes if !request.view.selection.is_all() => request.base.objects.unwrap_or_default(),
         Mode::Changes | Mode::Opened => count(&request, &target, &part, &mut opened).await?,
     };
     let read = Read { total: clusters.ranges_total, opened: opened.len() as u64, before, after: namespace.counters().snapshot() };
     let base_objects = objects.saturating_add_signed(-grown);
+    if objects == 0 && target.count() > 0 && !request.view.selection.is_all() {
+        notes.push("nothing of the commit is selected".to_owned());
+    }
     let summary = PlanSummary { base_objects, ..summarise(&rounds, (objects, own), &request, &read) };
     Ok((contents(request, rounds, summary, notes), overview))
 }
@@ -202,11 +208,21 @@ fn mode(request: &PlanRequest<'_>, old: &View, selections: &(Selection, Selectio
     let all = selections.0.is_all() && selections.1.is_all();
     let rules = request.stores.key_rules(request.destination);
     // Names that mean one file may lie anywhere.
+    if same_view && is_same(request) {
+        return Mode::Changes;
+    }
     if request.full || !same_view || !all || request.base.commit.is_none() || rules.folding.any() {
         return Mode::All;
     }
     // Where `a` cannot be beside `a/b`, what did not change must be seen beside what did.
     if rules.file_system { Mode::Opened } else { Mode::Changes }
+}
+
+/// The base has just what the target has, whatever is selected of it.
+fn is_same(request: &PlanRequest<'_>) -> bool {
+    let base = &request.base;
+    let known = base.unknown.is_empty() && base.known.is_empty() && base.tree.is_none() && base.objects.is_some();
+    known && !request.full && base.commit.as_ref().is_some_and(|c| c.metarange == request.commit.metarange)
 }
 
 /// What must be known of a base's entry: its size and etag for the rows, its address for the guard.

@@ -27,6 +27,8 @@ pub struct KeyRules {
     pub file_system: bool,
     /// Keys are paths of `object_store`: no empty, `.` or `..` segments, no slash at either end, no control characters.
     pub plain_paths: bool,
+    /// A key of white space alone is none to the store's client, where there is no prefix before it.
+    pub no_blank_root: bool,
     /// Which names mean one file.
     pub folding: Folding,
     /// Longest key with the destination's prefix, in bytes; 0 is no limit.

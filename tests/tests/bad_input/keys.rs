@@ -135,6 +135,21 @@ fn keys_that_are_too_long_below_the_prefix_of_the_destination() {
 }
 
 #[test]
+fn a_key_of_white_space_alone_needs_a_prefix_in_a_bucket() {
+    let lake = MadeLake::new(3, &[("all", &objects(&[(" ", "blank"), ("a", "1")]))]);
+    let s3 = S3Server::with_buckets(&["dest"]);
+    lake.load(&s3);
+    s3.clear_log();
+    let command = || Millrace::new().s3(&s3);
+    let url = "lake+s3://lake/made?ref=main";
+    let refusal = refused(End::Guard, command, &["export", url, "s3://dest"]).helps(&["--exclude"]);
+    assert_eq!(named(&refusal.message), [" ` is white space alone, which can be written below a prefix only"]);
+    assert_no_writes(&s3);
+    command().args(["export", url, "s3://dest/x"]).run().expect_code(0);
+    assert_eq!(data_only(s3.snapshot().tree("dest", "x/"))[" "], b"blank");
+}
+
+#[test]
 fn only_millraces_own_names_are_reserved() {
     let ordinary = ["EXPORT_SUCCESS", "EXPORT_report.csv", "_millrace2/x", "sub/EXPORT_x_SUCCESS", "sub/_millrace"];
     let reserved = ["EXPORT__FAILURE", "EXPORT_x_SUCCESS", "_millrace", "_millrace/x"];

@@ -79,12 +79,17 @@ fn a_marker_is_held_back_while_something_below_it_is_not_selected() {
 fn a_selection_that_did_not_change_opens_nothing_for_a_commit_without_changes() {
     let stage = Stage::s3("orders");
     stage.exported("reverted", TABLES);
+    let objects = stage.head()["current"]["objects"].clone();
     stage.server.clear_log();
     let report = stage.exported("nothing", TABLES);
     assert_eq!(
         (&report["requests"]["data"], &report["copied"], &report["unchanged"]),
         (&0.into(), &0.into(), &serde_json::Value::Null)
     );
+    assert_eq!(report["ranges"]["opened"], 0, "{report}");
     assert!(stage.effects().iter().all(super::Effect::is_own));
     stage.assert_success("nothing");
+    assert_eq!(stage.head()["current"]["objects"], objects);
+    let report = stage.export_to("nothing", "elsewhere", &["--include", "nowhere/**"]).expect_code(0).json();
+    assert!(report["notes"].to_string().contains("nothing of the commit is selected"), "{report}");
 }

@@ -63,7 +63,7 @@ pub(crate) fn plan(out: &mut impl Write, report: &RunReport, overview: &PlanOver
 fn commits(out: &mut impl Write, report: &RunReport) -> io::Result<()> {
     if let Some(commit) = &report.commit {
         writeln!(out, "  commit  {commit}")?;
-        writeln!(out, "  base    {}", report.base.as_deref().unwrap_or("none: all of the commit is copied"))?;
+        writeln!(out, "  base    {}", report.base.as_deref().unwrap_or("none: everything is copied"))?;
     }
     Ok(())
 }

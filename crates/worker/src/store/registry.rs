@@ -270,7 +270,12 @@ impl Stores for Registry {
                 KeyRules { file_system: true, folding, ..KeyRules::default() }
             }
             Scheme::Memory => KeyRules { plain_paths: true, ..KeyRules::default() },
-            scheme => KeyRules { plain_paths: scheme != Scheme::S3, max_key_bytes: OBJECT_KEY_BYTES, ..KeyRules::default() },
+            scheme => KeyRules {
+                plain_paths: scheme != Scheme::S3,
+                no_blank_root: scheme == Scheme::S3,
+                max_key_bytes: OBJECT_KEY_BYTES,
+                ..KeyRules::default()
+            },
         }
     }
 }

@@ -122,7 +122,7 @@ fn a_run_that_succeeded_is_summed_up() {
 fn without_a_base_markers_are_cleared_and_not_found() {
     let report = RunReport { base: None, ..samples::report(State::Succeeded) };
     let text = shown(|out| summary(out, &report));
-    assert!(text.contains("  base    none: all of the commit is copied\n"), "{text}");
+    assert!(text.contains("  base    none: everything is copied\n"), "{text}");
     assert!(text.ends_with("Done: 40 copied (1.2 MiB), 3 deleted, 2 markers cleared first; 900 unchanged.\n"), "{text}");
 }
 
