@@ -302,11 +302,15 @@ async fn plan_into(
 ) -> Result<PlanOverview> {
     let destination = Destination::open_at(registry, &request.destination, request.status.as_ref())?;
     has_one_head(&destination).await?;
-    let head = Head::read(&destination).await?;
     let view = view(request)?;
-    let folder = beside(into)?;
-    let prepared = prepare(&destination, &head.file, request, &view, &report.run, folder.path(), progress).await?;
-    let Prepared { plan, overview, moving } = prepared;
+    let mut races = RACES;
+    let (folder, Prepared { plan, overview, moving }) = loop {
+        let (head, folder) = (Head::read(&destination).await?, beside(into)?);
+        match prepare(&destination, &head.file, request, &view, &report.run, folder.path(), progress).await {
+            Err(_) if races > 0 && moved_on(&destination, &head).await => races -= 1,
+            prepared => break (folder, prepared?),
+        }
+    };
     clock.planned(report);
     let placed = match into.file_path() {
         Some(path) => move_plan(folder.path(), &plan, &path),
