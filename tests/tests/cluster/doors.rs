@@ -45,6 +45,21 @@ fn a_scheduler_with_a_token_lets_nobody_else_in() {
 }
 
 #[test]
+fn an_executor_with_a_token_hands_rows_to_nobody_else() {
+    let stage = Stage::s3("orders");
+    let env = vec![("MILLRACE_CLUSTER_TOKEN".to_owned(), TOKEN.to_owned())];
+    let cluster = Cluster::start_with(stage.server.env(), 1, ClusterOptions { env, ..ClusterOptions::default() });
+    let plan = || {
+        let plan = stage.millrace("plan").arg(stage.source("load")).arg(stage.destination()).args(["--cluster", &cluster.url()]);
+        plan.args(["-o", &stage.place("plans/1")])
+    };
+    // The scheduler asks for none here.
+    let refused = plan().run().expect_code(4);
+    assert!(refused.json()["error"]["message"].as_str().unwrap().contains("MILLRACE_CLUSTER_TOKEN"), "{refused}");
+    plan().env("MILLRACE_CLUSTER_TOKEN", TOKEN).run().expect_code(0);
+}
+
+#[test]
 fn with_tls_only_who_has_a_certificate_of_the_cluster_gets_in_anywhere() {
     let stage = Stage::s3("orders");
     let options =

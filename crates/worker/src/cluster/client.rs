@@ -92,6 +92,7 @@ pub struct Cluster {
     address: Address,
     /// Where connections to it are made.
     way: String,
+    token: Token,
     tls: Tls,
     scheduler: SchedulerGrpcClient<InterceptedService<Channel, Say>>,
 }
@@ -116,7 +117,7 @@ impl Cluster {
         let scheduler = SchedulerGrpcClient::with_interceptor(channel, Say(token.clone()))
             .max_decoding_message_size(MESSAGE_BYTES as usize)
             .max_encoding_message_size(MESSAGE_BYTES as usize);
-        Ok(Self { address: address.clone(), way, tls: tls.clone(), scheduler })
+        Ok(Self { address: address.clone(), way, token: token.clone(), tls: tls.clone(), scheduler })
     }
 
     /// Where it is.
@@ -185,7 +186,7 @@ impl Cluster {
             Error::unreachable(format!("the executor at {}:{port} does not hand over rows: {e}", executor.host))
         };
         let endpoints =
-            endpoints(&Token::default(), &self.tls).map(|endpoints| Arc::new(BallistaConfigGrpcEndpoint::new(endpoints)));
+            endpoints(&self.token, &self.tls).map(|endpoints| Arc::new(BallistaConfigGrpcEndpoint::new(endpoints)));
         let client = BallistaClient::try_new(&executor.host, port, MESSAGE_BYTES as usize, false, endpoints, 2, 500, 0, 0);
         let mut client = client.await.map_err(|e| failed(&e))?;
         // As the blocks of its file: batches stay as they are.

@@ -6,17 +6,24 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use arrow_flight::flight_service_server::FlightServiceServer;
 use ballista_core::config::TaskSchedulingPolicy;
+use ballista_core::error::BallistaError;
+use ballista_core::utils::create_grpc_server;
+use ballista_executor::ArrowFlightServerProvider;
 use ballista_executor::executor_process::{ExecutorProcessConfig, start_executor_process};
+use ballista_executor::flight_service::BallistaFlightService;
 use ballista_executor::health::ExecutorHealth;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use planner::{Error, Result};
 use tokio_util::sync::CancellationToken;
+use tonic::service::interceptor::InterceptedService;
 
 use super::codec::{LogicalCodec, PhysicalCodec};
 use super::engine::Engine;
 use super::shards::Folders;
 use super::site::Site;
+use super::token::Ask;
 use super::tls::{Front, behind};
 use super::{Address, DEFAULT_PORT, MESSAGE_BYTES, Tls, Token, endpoints, health, session_config};
 use crate::Registry;
@@ -158,9 +165,24 @@ fn config(options: &ExecutorOptions, folder: &Path, site: &Arc<Site>, ready: &Ex
         override_logical_codec: Some(Arc::new(LogicalCodec::default())),
         override_physical_codec: Some(Arc::new(PhysicalCodec::of(Arc::clone(site)))),
         override_create_grpc_client_endpoint: endpoints(&options.token, &options.tls),
+        override_arrow_flight_service: Some(results(options.token.clone())),
         health: ready.clone(),
         ..ExecutorProcessConfig::default()
     }
+}
+
+/// Ballista's server of results, which asks for the token.
+fn results(token: Token) -> Arc<ArrowFlightServerProvider> {
+    Arc::new(move |folder, at, mut shutdown, config| {
+        let ask = Ask(token.clone());
+        tokio::spawn(async move {
+            let most = MESSAGE_BYTES as usize;
+            let service = FlightServiceServer::new(BallistaFlightService::new(folder));
+            let service = service.max_decoding_message_size(most).max_encoding_message_size(most);
+            let server = create_grpc_server(&config).add_service(InterceptedService::new(service, ask));
+            server.serve_with_shutdown(at, shutdown.recv()).await.map_err(BallistaError::TonicError)
+        })
+    })
 }
 
 /// What folders of executors begin with; the process id and a random end follow.

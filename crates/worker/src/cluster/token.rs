@@ -83,7 +83,7 @@ impl Interceptor for Ask {
         if self.0.is_said(&request) {
             return Ok(request);
         }
-        Err(Status::unauthenticated("this scheduler wants a token (MILLRACE_CLUSTER_TOKEN), and none or another was given"))
+        Err(Status::unauthenticated("this cluster wants a token (MILLRACE_CLUSTER_TOKEN), and none or another was given"))
     }
 }
 
