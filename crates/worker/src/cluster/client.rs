@@ -185,8 +185,7 @@ impl Cluster {
         let failed = |e: &dyn fmt::Display| {
             Error::unreachable(format!("the executor at {}:{port} does not hand over rows: {e}", executor.host))
         };
-        let endpoints =
-            endpoints(&self.token, &self.tls).map(|endpoints| Arc::new(BallistaConfigGrpcEndpoint::new(endpoints)));
+        let endpoints = endpoints(&self.token, &self.tls).map(|endpoints| Arc::new(BallistaConfigGrpcEndpoint::new(endpoints)));
         let client = BallistaClient::try_new(&executor.host, port, MESSAGE_BYTES as usize, false, endpoints, 2, 500, 0, 0);
         let mut client = client.await.map_err(|e| failed(&e))?;
         // As the blocks of its file: batches stay as they are.

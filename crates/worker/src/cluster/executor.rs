@@ -23,8 +23,8 @@ use super::codec::{LogicalCodec, PhysicalCodec};
 use super::engine::Engine;
 use super::shards::Folders;
 use super::site::Site;
-use super::token::Ask;
 use super::tls::{Front, behind};
+use super::token::Ask;
 use super::{Address, DEFAULT_PORT, MESSAGE_BYTES, Tls, Token, endpoints, health, session_config};
 use crate::Registry;
 
