@@ -7,6 +7,7 @@ use std::{
 };
 
 use md5::{Digest, Md5};
+use serde_json::Value;
 use sha2::Sha256;
 
 use crate::lakes::{Lake, ListedObject, SourceObject};
@@ -40,6 +41,13 @@ pub fn is_reserved(key: &str) -> bool {
 /// The tree without Millrace's own keys.
 pub fn data_only(tree: BTreeMap<String, Vec<u8>>) -> BTreeMap<String, Vec<u8>> {
     tree.into_iter().filter(|(key, _)| !is_reserved(key)).collect()
+}
+
+/// The text of one of Millrace's documents that was changed on purpose: without the digest that it had.
+pub fn edited(document: &Value) -> String {
+    let mut document = document.clone();
+    document.as_object_mut().unwrap().remove("digest");
+    document.to_string()
 }
 
 /// Where a lake's bytes are found by physical address.

@@ -11,16 +11,17 @@ use planner::guard::is_reserved;
 use planner::plan::{PLAN_FILE, PlanBase, PlanFile, read_plan};
 use planner::round::is_marker;
 use planner::source::{Commit, CommitSource, history};
-use planner::{Base, Error, Part, Result, SelectionSpec, View};
+use planner::{Base, Error, ErrorKind, Part, Result, SelectionSpec, View};
 use tempfile::TempDir;
 use worker::FailureKind;
 
 use crate::destination::{Destination, OWN_FOLDER};
 use crate::head::{Current, HEAD_KEY, HeadFile};
-use crate::receipt;
+use crate::prepare::temporary;
 use crate::request::{Adopt, ExportRequest};
-use crate::session::{plan_keys, present_keys};
+use crate::session::{local_files, plan_keys, present_keys};
 use crate::unfinished::{self, Unfinished};
+use crate::{receipt, resume};
 
 /// What planning starts from.
 #[derive(Debug, Clone, Default)]
@@ -51,9 +52,10 @@ pub async fn stored_plan(destination: &Destination, run: &str) -> Result<PlanFil
     let folder = format!("{}/plan", run_folder(run));
     let shown = format!("{}{folder}", destination.status());
     read_plan(&destination.metadata(&folder)?, &shown).await.map_err(|e| {
-        if e.kind() == planner::ErrorKind::Usage {
-            Error::corrupt(format!("the plan of the unfinished run {run} cannot be used: {e}"))
-                .with_help(format!("restore {shown}/{PLAN_FILE}, or move `_millrace/` aside and export with --full"))
+        if e.kind() == ErrorKind::Usage {
+            Error::corrupt(format!("the plan of the unfinished run {run} cannot be used: {e}")).with_help(format!(
+                "restore {shown}/{PLAN_FILE}, or export with --full: what that run may have done is not known without it, and everything is copied again"
+            ))
         } else {
             e
         }
@@ -65,9 +67,14 @@ pub async fn stored_plan(destination: &Destination, run: &str) -> Result<PlanFil
 /// # Errors
 /// `Guard` for a destination of another view, a claim against HEAD, or a branch that went back.
 pub async fn believed(destination: &Destination, head: &HeadFile, request: &ExportRequest, view: &View) -> Result<Believed> {
-    let mut plans = Vec::new();
+    let (mut plans, mut lost) = (Vec::new(), Vec::new());
     for run in &head.unfinished {
-        plans.push(stored_plan(destination, run).await?);
+        match stored_plan(destination, run).await {
+            Ok(plan) => plans.push(plan),
+            // What is written again need not be known.
+            Err(error) if request.full && error.kind() == ErrorKind::Corrupt => lost.push((run.clone(), error)),
+            Err(error) => return Err(error),
+        }
     }
     let current = head.current.as_ref();
     let mut believed = Believed::default();
@@ -77,10 +84,12 @@ pub async fn believed(destination: &Destination, head: &HeadFile, request: &Expo
     }
     let part = Part::new(&view.prefix);
     for plan in &plans {
-        let run = Unfinished::load(destination, plan.clone(), !request.run.no_resume).await?;
-        let known = run.lay_over(destination, &part, &mut believed.base).await?;
-        believed.notes.push(unfinished::shown(&plan.run, rows(plan), known));
         believed.base.done.extend(plan.view.rounds.done.clone());
+        match overlay(destination, plan, request, &part, &mut believed.base).await {
+            Ok(known) => believed.notes.push(unfinished::shown(&plan.run, rows(plan), known)),
+            Err(error) if request.full && error.kind() == ErrorKind::Corrupt => lost.push((plan.run.clone(), error)),
+            Err(error) => return Err(error),
+        }
     }
     for path in request.unknown.iter().flat_map(|key| part.paths_of(key)) {
         believed.base.doubts.remove(&path);
@@ -94,7 +103,7 @@ pub async fn believed(destination: &Destination, head: &HeadFile, request: &Expo
             believed.claim = Some(claim);
             contradiction(request, believed.base.commit.as_ref(), destination)?;
         }
-        (None, None) if plans.is_empty() => by_hand_or_nothing(destination, request, &mut believed).await?,
+        (None, None) if head.unfinished.is_empty() => by_hand_or_nothing(destination, request, &mut believed).await?,
         (None, None) => {
             contradiction(request, None, destination)?;
             if !request.guards.assume_empty {
@@ -107,6 +116,9 @@ pub async fn believed(destination: &Destination, head: &HeadFile, request: &Expo
             }
         }
     }
+    if !lost.is_empty() {
+        without_plans(destination, current, lost, &mut believed).await?;
+    }
     // What was said by hand is said of the whole commit, whatever is selected now.
     let claimed = believed.base.commit.as_ref().is_some_and(|c| c.claimed);
     let everything = || View { selection: SelectionSpec::default(), ..view.clone() };
@@ -114,10 +126,56 @@ pub async fn believed(destination: &Destination, head: &HeadFile, request: &Expo
     Ok(believed)
 }
 
+/// Lays the keys of a run that did not finish over `base`; how many of them are known. Where everything is written again, a
+/// journal that cannot be read tells nothing, and is not asked for.
+async fn overlay(
+    destination: &Destination,
+    plan: &PlanFile,
+    request: &ExportRequest,
+    part: &Part,
+    base: &mut Base,
+) -> Result<u64> {
+    let believe = !request.run.no_resume;
+    let run = match Unfinished::load(destination, plan.clone(), believe).await {
+        Err(error) if believe && request.full && error.kind() == ErrorKind::Corrupt => {
+            Unfinished::load(destination, plan.clone(), false).await?
+        }
+        end => end?,
+    };
+    run.lay_over(part, base).await
+}
+
+/// Runs changed the destination whose plans are lost: whatever is known to be there may be anything, and markers are looked for.
+/// What those runs alone wrote is in no receipt and no commit that is looked at: it stays, and that is said.
+async fn without_plans(
+    destination: &Destination,
+    current: Option<&Current>,
+    lost: Vec<(String, Error)>,
+    believed: &mut Believed,
+) -> Result<()> {
+    for (run, error) in lost {
+        believed.notes.push(format!(
+            "what run {run} did is not known ({error}): everything is copied again. Objects that it alone wrote are in no receipt and stay; `millrace verify` counts them as foreign"
+        ));
+    }
+    let Some(current) = current else { return Ok(()) };
+    match all_unknown(destination, current, believed).await {
+        Err(error) if error.kind() == ErrorKind::Corrupt => believed.notes.push(format!(
+            "the receipts cannot be read either ({error}): objects that the commit does not have may be left over"
+        )),
+        end => end?,
+    }
+    let mut there = Base::default();
+    found(destination, true, &mut there).await?;
+    believed.base.listed.extend(there.listed);
+    Ok(())
+}
+
 /// The keys that a run which did not finish may have changed.
 async fn unfinished_keys(destination: &Destination, plan: &PlanFile) -> Result<Vec<String>> {
-    let files = destination.metadata(&format!("{}/plan", run_folder(&plan.run)))?;
-    plan_keys(&files, plan).await
+    let folder = temporary()?;
+    resume::fetch(destination, plan, folder.path()).await?;
+    plan_keys(&local_files(folder.path())?, plan).await
 }
 
 fn rows(plan: &PlanFile) -> u64 {
@@ -171,7 +229,10 @@ async fn from_head(destination: &Destination, current: &Current, request: &Expor
             return Err(Error::guard(format!("the destination holds commit {}, whose metadata is gone: {e}", current.commit))
                 .with_help("it was probably garbage-collected, and the receipts do not say enough to plan by them; use --full to copy everything of the commit again"));
         }
-        Err(e) => return Err(e.into()),
+        Err(e) => {
+            let named = format!("{}{HEAD_KEY} names the metarange `{}`", destination.status(), base.metarange);
+            return Err(Error::from(e).context(named).with_help("restore HEAD.json, or export with --full"));
+        }
     }
     Ok(())
 }

@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
+use planner::digest::{is_whole, sealed};
 use planner::{Error, Location, MetadataStore, Result, Stores};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -141,6 +142,25 @@ impl Destination {
         self.registry.metadata(&self.status.join(folder))
     }
 
+    /// Refuses a folder of this machine that has something else where Millrace keeps its own files.
+    ///
+    /// # Errors
+    /// `Guard`, naming what is in the way.
+    pub(crate) fn own_places(&self) -> Result<()> {
+        const FILES: [&str; 2] = ["HEAD.json", "lock"];
+        const FOLDERS: [&str; 3] = ["receipts", "runs", "tmp"];
+        let Some(own) = self.status.file_path().map(|path| path.join(OWN_FOLDER)) else { return Ok(()) };
+        let is = |name: &str| std::fs::symlink_metadata(own.join(name)).ok().map(|found| found.is_dir());
+        let wrong = |names: &[&'static str], folder: bool| names.iter().copied().find(|name| is(name) == Some(folder));
+        let (name, there, wanted) = match (wrong(&FILES, true), wrong(&FOLDERS, false)) {
+            (Some(name), _) => (name, "folder", "file"),
+            (None, Some(name)) => (name, "file", "folder"),
+            (None, None) => return Ok(()),
+        };
+        Err(Error::guard(format!("{}{OWN_FOLDER}/{name} is a {there}, and Millrace's own {wanted} must be there", self.status))
+            .with_help("move it away, or choose another destination"))
+    }
+
     /// Reads a small object with its etag.
     ///
     /// # Errors
@@ -152,14 +172,25 @@ impl Destination {
         }
     }
 
+    /// Reads a JSON document, of whatever version.
+    ///
+    /// # Errors
+    /// As [`Destination::get`], and `Corrupt` for one that is no JSON.
+    pub async fn get_document(&self, key: &str) -> Result<Option<Document>> {
+        let Some((bytes, etag)) = self.get(key).await? else { return Ok(None) };
+        let at = format!("{}{key}", self.status);
+        let value = serde_json::from_slice(&bytes).map_err(|e| mangled(&at, &e).with_help(RESTORE))?;
+        Ok(Some(Document { at, value, whole: is_whole(&bytes), etag }))
+    }
+
     /// Reads a JSON document.
     ///
     /// # Errors
-    /// As [`Destination::get`], and `Corrupt` for one that cannot be understood.
+    /// As [`Destination::get`], and `Corrupt` for one that was changed or cannot be understood.
     pub async fn get_json<T: DeserializeOwned>(&self, key: &str) -> Result<Option<(T, String)>> {
-        let Some((bytes, etag)) = self.get(key).await? else { return Ok(None) };
-        let value = serde_json::from_slice(&bytes).map_err(|e| self.mangled(key, &e))?;
-        Ok(Some((value, etag)))
+        let Some(document) = self.get_document(key).await? else { return Ok(None) };
+        let etag = document.etag.clone();
+        Ok(Some((document.read(RESTORE)?, etag)))
     }
 
     /// Writes a small object.
@@ -172,12 +203,12 @@ impl Destination {
         Ok(put.etag.unwrap_or_default())
     }
 
-    /// Writes a JSON document.
+    /// Writes a JSON document, with its digest.
     ///
     /// # Errors
     /// The store's.
     pub async fn put_json<T: Serialize + Sync>(&self, key: &str, value: &T) -> Result<()> {
-        let body = serde_json::to_vec_pretty(value).map_err(|e| Error::bug(format!("{key}: {e}")))?;
+        let body = sealed(value).map_err(|e| Error::bug(format!("{key}: {e}")))?;
         self.put(key, body, "application/json", Condition::None)
             .await
             .map(|_| ())
@@ -243,6 +274,21 @@ impl Destination {
         aborted.map_err(|e| e.into_error(at, format!("{at}: uploads of {key} cannot be aborted")))
     }
 
+    /// Removes what processes that are gone left unfinished in folders: files without names, and empty folders of runs. What cannot
+    /// be removed stays, and is no harm.
+    pub async fn sweep(&self) {
+        let data = self.served().and_then(|_| self.data().ok());
+        let places =
+            [(Some(&self.control), "_millrace/runs"), (Some(&self.control), "_millrace/tmp"), (data.as_ref(), "_millrace/tmp")];
+        for (store, folder) in places.into_iter().filter_map(|(store, folder)| Some((store?, folder))) {
+            match self.fenced(store.sweep(folder)).await {
+                Ok(0) => {}
+                Ok(files) => tracing::debug!("{files} files that were never finished are removed from {folder}"),
+                Err(error) => tracing::warn!("{}{folder} cannot be swept: {error}", self.location),
+            }
+        }
+    }
+
     /// Deletes everything that begins with `prefix` but the object `kept`.
     ///
     /// # Errors
@@ -265,9 +311,41 @@ impl Destination {
     pub fn failed(&self, error: StoreError, what: impl std::fmt::Display) -> Error {
         error.into_error(&self.status, format!("{}: {what}", self.status))
     }
+}
 
-    fn mangled(&self, key: &str, error: &dyn std::fmt::Display) -> Error {
-        Error::corrupt(format!("{}{key} cannot be understood: {error}", self.status))
-            .with_help("somebody changed it, or another program wrote it: restore it from a backup, or move `_millrace/` aside and export with --full")
+/// What to do about a document that somebody changed, where nothing better is known.
+const RESTORE: &str = "somebody changed it, or another program wrote it: restore it from a backup, or move `_millrace/` aside and export with --full";
+
+/// A JSON document as it was read.
+#[derive(Debug)]
+pub struct Document {
+    at: String,
+    value: serde_json::Value,
+    whole: bool,
+    /// Its version.
+    pub etag: String,
+}
+
+impl Document {
+    /// Its format version; `None` where it says none.
+    #[must_use]
+    pub fn format(&self) -> Option<u64> {
+        self.value.get("format").and_then(serde_json::Value::as_u64)
     }
+
+    /// What it says. `help`: what to do about one that was changed.
+    ///
+    /// # Errors
+    /// `Corrupt` for one that was changed or cannot be understood.
+    pub fn read<T: DeserializeOwned>(self, help: &str) -> Result<T> {
+        if !self.whole {
+            return Err(Error::corrupt(format!("{} is not what was written: it has another digest than it says", self.at))
+                .with_help(format!("{help}; if you changed it on purpose, take its field `digest` out")));
+        }
+        serde_json::from_value(self.value).map_err(|e| mangled(&self.at, &e).with_help(help))
+    }
+}
+
+fn mangled(at: &str, error: &dyn std::fmt::Display) -> Error {
+    Error::corrupt(format!("{at} cannot be understood: {error}"))
 }

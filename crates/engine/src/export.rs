@@ -6,8 +6,8 @@
 use std::sync::Arc;
 
 use planner::overview::PlanOverview;
-use planner::plan::{PlanFile, fetch_plan, move_plan, takes_a_plan, upload_plan};
-use planner::{Error, Location, Result, Stores, View};
+use planner::plan::{PlanFile, fetch_plan, move_plan, takes_a_plan, takes_a_plan_at, upload_plan};
+use planner::{Error, Location, Result, Stores, View, guard};
 use tokio_util::sync::CancellationToken;
 use worker::Registry;
 use worker::copy::route::{Facts, Route};
@@ -17,7 +17,7 @@ use crate::destination::Destination;
 use crate::guards::check_deletes;
 use crate::head::{Head, HeadFile, MarkerState};
 use crate::lease::{Lease, held, watch};
-use crate::limits::{Clock, Limited, cancelled};
+use crate::limits::{Clock, cancelled};
 use crate::marker::MarkerNames;
 use crate::prepare::{Prepared, prepare, temporary, up_to_date, view};
 use crate::progress::Progress;
@@ -37,10 +37,9 @@ pub async fn export(
 ) -> RunReport {
     let mut report = RunReport::new(ulid::Ulid::new().to_string(), request.source.text.clone(), &request.destination);
     report.commit = Some(request.source.commit.name().to_owned());
-    let clock = Clock::start(registry);
-    let limited = Limited::start(stop, &request.run);
-    let done = Box::pin(export_into(registry, request, progress, &limited.stop, &mut report, &clock)).await;
-    clock.end(&mut report, done, &limited, stop);
+    let clock = Clock::start(registry, stop, request.run.timeout);
+    let done = Box::pin(export_into(registry, request, progress, clock.stop(), &mut report, &clock)).await;
+    clock.end(&mut report, done);
     report
 }
 
@@ -125,9 +124,8 @@ impl Planned {
         progress: &dyn Progress,
     ) -> Result<Self> {
         let folder = temporary()?;
-        let (plan, moving) = if let Some(plan) = resume::find(destination, head, request, view).await? {
+        let (plan, moving) = if let Some(plan) = resume::find(destination, head, request, view, folder.path()).await? {
             progress.note(&format!("going on with run {}, which did not finish", plan.run));
-            resume::fetch(destination, &plan, folder.path()).await?;
             (plan, None)
         } else {
             let prepared = prepare(destination, head, request, view, &report.run, folder.path(), progress).await?;
@@ -251,6 +249,8 @@ fn nothing_to_do(head: &HeadFile, request: &ExportRequest, report: &mut RunRepor
     report.state = State::Succeeded;
     report.commit = Some(request.source.commit.name().to_owned());
     if let Some(current) = &head.current {
+        // The run that did it: who asks for it finds it.
+        report.run.clone_from(&current.run);
         report.base = Some(current.commit.clone());
         report.unchanged = current.view.selection.is_all().then_some(current.objects);
         report.receipt = Some(current.receipt.clone());
@@ -267,14 +267,13 @@ pub async fn plan(
 ) -> (RunReport, Option<PlanOverview>) {
     let mut report = RunReport::new(ulid::Ulid::new().to_string(), request.source.text.clone(), &request.destination);
     report.commit = Some(request.source.commit.name().to_owned());
-    let clock = Clock::start(registry);
+    let clock = Clock::start(registry, &CancellationToken::new(), None);
     let planned = plan_into(registry, request, into, progress, &mut report, &clock).await;
     let (done, overview) = match planned {
         Ok(overview) => (Ok(()), Some(overview)),
         Err(error) => (Err(error), None),
     };
-    let never = CancellationToken::new();
-    clock.end(&mut report, done, &Limited::start(&never, &RunOptions::default()), &never);
+    clock.end(&mut report, done);
     (report, overview)
 }
 
@@ -301,6 +300,11 @@ async fn plan_into(
     clock: &Clock<'_>,
 ) -> Result<PlanOverview> {
     let destination = Destination::open_at(registry, &request.destination, request.status.as_ref())?;
+    let files = registry.metadata(into)?;
+    is_apart(registry, request, into)?;
+    if into.file_path().is_none() {
+        takes_a_plan_at(&files, &into.to_string()).await?;
+    }
     has_one_head(&destination).await?;
     let view = view(request)?;
     let mut races = RACES;
@@ -314,7 +318,7 @@ async fn plan_into(
     clock.planned(report);
     let placed = match into.file_path() {
         Some(path) => move_plan(folder.path(), &plan, &path),
-        None => upload_plan(folder.path(), &plan, &registry.metadata(into)?).await,
+        None => upload_plan(folder.path(), &plan, &files).await,
     };
     placed.map_err(|e| e.context(into))?;
     report.planned(&plan);
@@ -326,6 +330,25 @@ async fn plan_into(
         report.notes.push(format!("`apply` will refuse this plan: {refusal}"));
     }
     Ok(overview)
+}
+
+/// A plan is kept neither in the lake nor among what it is for.
+fn is_apart(registry: &Arc<Registry>, request: &ExportRequest, into: &Location) -> Result<()> {
+    let help = "give a folder of its own with -o";
+    if let Some(why) = guard::overlaps_lake(registry.as_ref(), request.source.lake.storage(), into) {
+        return Err(Error::guard(format!("{into} {why} ({}): a plan is not written there", request.source.lake.storage()))
+            .with_help(help));
+    }
+    let place = registry.identity(&into.as_folder());
+    for taken in [Some(&request.destination), request.status.as_ref()].into_iter().flatten() {
+        if place.starts_with(&registry.identity(&taken.as_folder())) {
+            return Err(Error::guard(format!(
+                "{into} lies in {taken}, which the plan is for: it would be left there as an object"
+            ))
+            .with_help(help));
+        }
+    }
+    Ok(())
 }
 
 /// Where a plan is written before it is placed at `into`: on the same file system, where that is one.
@@ -345,10 +368,9 @@ pub async fn apply(
 ) -> RunReport {
     let mut report = RunReport::new(ulid::Ulid::new().to_string(), String::new(), &request.plan);
     report.destination.clear();
-    let clock = Clock::start(registry);
-    let limited = Limited::start(stop, &request.run);
-    let done = apply_into(registry, request, progress, &limited.stop, &mut report, &clock).await;
-    clock.end(&mut report, done, &limited, stop);
+    let clock = Clock::start(registry, stop, request.run.timeout);
+    let done = apply_into(registry, request, progress, clock.stop(), &mut report, &clock).await;
+    clock.end(&mut report, done);
     report
 }
 

@@ -2,10 +2,11 @@
 //!
 //! # Consistency
 //! HEAD changes by conditional put only. Its body has a nonce, so that equal states never give equal etags, and so that a
-//! writer whose acknowledgement was lost recognises its own body.
+//! writer whose acknowledgement was lost recognises its own body. It carries its digest: one that was changed is refused.
 
 use std::sync::Arc;
 
+use planner::digest::sealed;
 use planner::plan::Expects;
 use planner::{Error, Location, Result, View};
 use serde::{Deserialize, Serialize};
@@ -142,10 +143,11 @@ impl Head {
     }
 
     async fn read_any(destination: &Destination) -> Result<Self> {
-        let Some((value, etag)) = destination.get_json::<serde_json::Value>(HEAD_KEY).await? else {
+        destination.own_places()?;
+        let Some(document) = destination.get_document(HEAD_KEY).await? else {
             return Ok(Self { file: HeadFile { serves: destination.served(), ..HeadFile::default() }, etag: None });
         };
-        let format = value.get("format").and_then(serde_json::Value::as_u64);
+        let format = document.format();
         if format.is_some_and(|f| f != u64::from(HEAD_FORMAT)) {
             let at = destination.status();
             return Err(Error::usage(format!(
@@ -155,10 +157,8 @@ impl Head {
             ))
             .with_help("use the version that exported here last, or a newer one"));
         }
-        let file: HeadFile = serde_json::from_value(value).map_err(|e| {
-            Error::corrupt(format!("{}{HEAD_KEY} cannot be understood: {e}", destination.status()))
-                .with_help("somebody changed it: restore it, or move `_millrace/` aside and export with --full")
-        })?;
+        let etag = document.etag.clone();
+        let file = document.read("somebody changed it: restore it, or move `_millrace/` aside and export with --full")?;
         Ok(Self { file, etag: Some(etag) })
     }
 
@@ -177,8 +177,7 @@ impl Head {
     /// # Errors
     /// The store's, with the request surely or possibly not applied.
     pub async fn put(&self, destination: &Destination, file: &HeadFile) -> Result<Self, StoreError> {
-        let body =
-            serde_json::to_vec_pretty(file).map_err(|e| StoreError::new(FailureKind::Other, format!("{HEAD_KEY}: {e}")))?;
+        let body = sealed(file).map_err(|e| StoreError::new(FailureKind::Other, format!("{HEAD_KEY}: {e}")))?;
         let conditional = destination.control().capabilities().conditional_put;
         let condition = match &self.etag {
             _ if !conditional => Condition::None,

@@ -1,7 +1,7 @@
 //! How long a verb takes, what it costs, and what ends it before its time.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use planner::{Error, ErrorKind, Result};
 use tokio_util::sync::CancellationToken;
@@ -9,19 +9,37 @@ use worker::Registry;
 
 use crate::lease::CancelFile;
 use crate::report::{RequestCounts, RunReport, State};
-use crate::request::RunOptions;
 
-/// Times and requests of one verb.
+/// Times and requests of one verb, and its end: somebody asked for it, or the allowed time is over.
 #[derive(Debug)]
 pub(crate) struct Clock<'a> {
     started: Instant,
     registry: &'a Arc<Registry>,
     requests: (u64, u64),
+    asked: CancellationToken,
+    stop: CancellationToken,
+    timeout: Option<Duration>,
+    timer: Option<tokio::task::JoinHandle<()>>,
 }
 
 impl<'a> Clock<'a> {
-    pub(crate) fn start(registry: &'a Arc<Registry>) -> Self {
-        Self { started: Instant::now(), registry, requests: registry.requests() }
+    /// Begins to count. `asked` is cancelled by whoever wants the verb to stop; after `timeout` it stops as well.
+    pub(crate) fn start(registry: &'a Arc<Registry>, asked: &CancellationToken, timeout: Option<Duration>) -> Self {
+        let stop = asked.child_token();
+        let timer = timeout.map(|limit| {
+            let stop = stop.clone();
+            tokio::spawn(async move {
+                tokio::time::sleep(limit).await;
+                stop.cancel();
+            })
+        });
+        let requests = registry.requests();
+        Self { started: Instant::now(), registry, requests, asked: asked.clone(), stop, timeout, timer }
+    }
+
+    /// Cancelled when the verb must stop.
+    pub(crate) fn stop(&self) -> &CancellationToken {
+        &self.stop
     }
 
     pub(crate) fn planned(&self, report: &mut RunReport) {
@@ -29,9 +47,9 @@ impl<'a> Clock<'a> {
     }
 
     /// Closes a report: what it ended by, how long it took, what it cost.
-    pub(crate) fn end(&self, report: &mut RunReport, done: Result<()>, limited: &Limited, asked: &CancellationToken) {
-        let timed_out = limited.stop.is_cancelled() && !asked.is_cancelled();
-        let done = done.map_err(|e| if timed_out && e.kind() == ErrorKind::Interrupted { limited.timed_out() } else { e });
+    pub(crate) fn end(&self, report: &mut RunReport, done: Result<()>) {
+        let timed_out = self.stop.is_cancelled() && !self.asked.is_cancelled();
+        let done = done.map_err(|e| if timed_out && e.kind() == ErrorKind::Interrupted { self.stopped() } else { e });
         match done {
             // After the commit point the export stands, whatever came after it.
             Err(error) if report.state == State::Succeeded => report.error = Some((&error).into()),
@@ -39,9 +57,18 @@ impl<'a> Clock<'a> {
             Ok(()) => {}
         }
         if report.state == State::Cancelled && report.error.is_none() {
-            report.fail(&if asked.is_cancelled() { interrupted() } else { limited.timed_out() });
+            report.fail(&self.stopped());
         }
         self.stamp(report);
+    }
+
+    /// Why the verb stopped.
+    pub(crate) fn stopped(&self) -> Error {
+        let error = match self.timeout.filter(|_| !self.asked.is_cancelled()) {
+            Some(limit) => Error::new(ErrorKind::TimedOut, format!("the {limit:?} that --timeout allows are over")),
+            None => Error::new(ErrorKind::Interrupted, "the run was stopped"),
+        };
+        error.with_help("run the same command again: what is left will be done")
     }
 
     /// How long it took so far, and what it cost.
@@ -53,52 +80,20 @@ impl<'a> Clock<'a> {
     }
 }
 
+impl Drop for Clock<'_> {
+    fn drop(&mut self) {
+        if let Some(timer) = self.timer.take() {
+            timer.abort();
+        }
+    }
+}
+
 /// Somebody asked the run to stop.
 pub(crate) fn cancelled(cancel: &CancelFile) -> Error {
     Error::new(ErrorKind::Interrupted, format!("cancelled by {} at {}", cancel.by, cancel.time))
         .with_help("run the same command again: what is left will be done")
 }
 
-fn interrupted() -> Error {
-    Error::new(ErrorKind::Interrupted, "the run was stopped").with_help("run the same command again: what is left will be done")
-}
-
 fn millis(since: Instant) -> u64 {
     u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
-}
-
-/// A token that is also cancelled when the allowed time is over.
-pub(crate) struct Limited {
-    /// Cancelled by whoever may, or by the time.
-    pub stop: CancellationToken,
-    timeout: Option<std::time::Duration>,
-    timer: Option<tokio::task::JoinHandle<()>>,
-}
-
-impl Limited {
-    pub(crate) fn start(stop: &CancellationToken, options: &RunOptions) -> Self {
-        let stop = stop.child_token();
-        let timer = options.timeout.map(|limit| {
-            let stop = stop.clone();
-            tokio::spawn(async move {
-                tokio::time::sleep(limit).await;
-                stop.cancel();
-            })
-        });
-        Self { stop, timeout: options.timeout, timer }
-    }
-
-    fn timed_out(&self) -> Error {
-        let limit = self.timeout.unwrap_or_default();
-        Error::new(ErrorKind::TimedOut, format!("the {limit:?} that --timeout allows are over"))
-            .with_help("run the same command again: what is left will be done")
-    }
-}
-
-impl Drop for Limited {
-    fn drop(&mut self) {
-        if let Some(timer) = self.timer.take() {
-            timer.abort();
-        }
-    }
 }

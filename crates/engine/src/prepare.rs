@@ -8,6 +8,8 @@ use chrono::Utc;
 use planner::overview::PlanOverview;
 use planner::plan::PlanFile;
 use planner::planning::{self, PlanRequest};
+use planner::round::Rounds;
+use planner::select::Selection;
 use planner::source::CommitSource;
 use planner::{Error, Location, Result, Stores, View, guard, select};
 use tempfile::TempDir;
@@ -33,12 +35,14 @@ pub(crate) struct Prepared {
 /// What the destination will be an export of.
 ///
 /// # Errors
-/// A selection that cannot be read.
+/// A selection or rounds that cannot be read, whether or not there is anything to do.
 pub(crate) fn view(request: &ExportRequest) -> Result<View> {
+    Rounds::compile(&request.rounds, request.order.as_ref())?;
     let mut selection = request.selection.clone();
     if selection.now.is_none() && select::uses_now(&selection)? {
         selection.now = Some(crate::clock::now());
     }
+    Selection::compile(&selection)?;
     Ok(View {
         lake: lake_id(request.source.lake.storage()),
         prefix: request.source.prefix.clone(),
@@ -109,7 +113,9 @@ pub(crate) async fn prepare(
         progress.note(note);
     }
     plan.notes.splice(0..0, first);
-    let moving = settle::moving(destination, head, Next { commit: &plan.commit, view, order: request.order.as_ref() }).await?;
+    let without = request.full || request.run.no_resume;
+    let next = Next { commit: &plan.commit, view, order: request.order.as_ref(), without };
+    let moving = settle::moving(destination, head, next).await?;
     Ok(Prepared { plan, overview, moving })
 }
 

@@ -10,12 +10,14 @@
 
 pub mod collect;
 pub mod etags;
+pub(crate) mod files;
 pub mod fold;
 pub mod state;
 #[cfg(test)]
 mod tests;
 pub mod tree;
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
@@ -27,6 +29,7 @@ use datafusion::arrow::compute::kernels::zip::zip;
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::parquet::arrow::ArrowWriter;
 use datafusion::parquet::file::properties::WriterProperties;
+use planner::digest::FileDigest;
 use planner::entry::metadata_pairs;
 use planner::plan::PlanBase;
 use planner::{Error, Result, View};
@@ -39,7 +42,8 @@ pub use etags::Etags;
 /// The format version of receipts.
 ///
 /// * 1: the first.
-/// * 2: `source`, `whole`, `chain` and `etags`; what `previous` names may have been collected when `whole` is there.
+/// * 2: `source`, `whole`, `chain` and `etags`; what `previous` names may have been collected when `whole` is there. Later
+///   also `files`, which readers may pass over.
 pub const RECEIPT_FORMAT: u32 = 2;
 
 /// The file of the objects that a run wrote or removed.
@@ -92,6 +96,9 @@ pub struct Receipt {
     /// How the etags of the state relate to the entries'; `None` where it is not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub etags: Option<Etags>,
+    /// What its files are, by their names. Receipts of earlier versions do not say.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub files: BTreeMap<String, FileDigest>,
     /// RFC 3339.
     pub time: String,
 }
@@ -174,11 +181,11 @@ pub fn folder(seq: u64, commit: &str, run: &str) -> String {
 pub async fn read(destination: &Destination, folder: &str) -> Result<Receipt> {
     let key = format!("{folder}/receipt.json");
     let at = destination.status();
-    let Some((value, _)) = destination.get_json::<serde_json::Value>(&key).await? else {
+    let Some(document) = destination.get_document(&key).await? else {
         return Err(Error::corrupt(format!("{at}{key} is missing, though HEAD.json or the receipt after it names it"))
             .with_help("restore it, or export with --full, which needs no earlier receipt"));
     };
-    let format = value.get("format").and_then(serde_json::Value::as_u64);
+    let format = document.format();
     if format.is_some_and(|f| f == 0 || f > u64::from(RECEIPT_FORMAT)) {
         return Err(Error::usage(format!(
             "{at}{key} has format {}; this is millrace {}, which reads formats 1 to {RECEIPT_FORMAT}",
@@ -187,10 +194,7 @@ pub async fn read(destination: &Destination, folder: &str) -> Result<Receipt> {
         ))
         .with_help("use the version that exported here last, or a newer one"));
     }
-    serde_json::from_value(value).map_err(|e| {
-        Error::corrupt(format!("{at}{key} cannot be understood: {e}"))
-            .with_help("somebody changed it: restore it, or export with --full, which needs no earlier receipt")
-    })
+    document.read("somebody changed it: restore it, or export with --full, which needs no earlier receipt")
 }
 
 /// The chain that ends in `newest`, the newest first, back to the receipt that holds a whole state.

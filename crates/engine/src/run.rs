@@ -89,8 +89,14 @@ impl Run<'_> {
         if let Some(cancel) = self.lease.cancelled().filter(|_| report.state == State::Cancelled) {
             report.fail(&cancelled(&cancel));
         }
+        if report.state == State::Cancelled && report.error.is_none() {
+            report.fail(&self.lease.check().err().unwrap_or_else(|| self.clock.stopped()));
+        }
         if let Err(error) = self.record(report).await {
             tracing::warn!("the run's record cannot be written: {error}");
+        }
+        if self.lease.check().is_ok() {
+            self.destination.sweep().await;
         }
     }
 
@@ -118,6 +124,7 @@ impl Run<'_> {
         // From here on HEAD may name the run, whatever the answer is.
         work.stored = false;
         self.begin(true).await?;
+        self.destination.sweep().await;
         let known = self.take_up(&unfinished, resumes, progress).await?;
         marker::success_off(self.destination, &self.plan.commit, self.markers.keep_success).await?;
         // From here on FAILURE may speak for the destination: SUCCESS does not.
@@ -207,20 +214,24 @@ impl Run<'_> {
     /// Ends what unfinished runs left open, and learns what this run did already.
     async fn take_up(&self, unfinished: &[String], resumes: bool, progress: &dyn Progress) -> Result<Known> {
         let folder = temporary()?;
-        let mut journals = Vec::new();
-        for run in unfinished {
-            let at = folder.path().join(run);
-            std::fs::create_dir_all(&at).map_err(|e| Error::unreachable(format!("{}: {e}", at.display())))?;
-            journals.push(resume::journal(self.destination, run, &at).await?);
+        let goes_on = resumes && !self.options.no_resume;
+        let outcomes = if goes_on { Some(resume::journal(self.destination, &self.plan.run, folder.path()).await?) } else { None };
+        let mut open = Vec::new();
+        if let Some(outcomes) = &outcomes {
+            open.extend(outcomes.uploads()?.into_iter().map(|upload| upload.key));
+        }
+        for run in unfinished.iter().filter(|run| !goes_on || **run != self.plan.run) {
+            let left = resume::open_uploads(self.destination, run, self.spec().multipart_threshold).await?;
+            left.notes.iter().for_each(|note| progress.note(note));
+            open.extend(left.keys);
         }
         if !unfinished.is_empty() {
-            let aborted = resume::abort_uploads(self.destination, &journals).await?;
+            let aborted = resume::abort_uploads(self.destination, &open).await?;
             if aborted > 0 {
                 progress.note(&format!("{aborted} unfinished uploads were aborted"));
             }
         }
-        let known = journals.pop().filter(|_| resumes && !self.options.no_resume);
-        Ok(Known { outcomes: known, _folder: folder })
+        Ok(Known { outcomes, _folder: folder })
     }
 
     async fn work(
@@ -317,12 +328,15 @@ impl Run<'_> {
             whole: None,
             chain: None,
             etags: Some(changes.file.etags),
+            files: std::collections::BTreeMap::new(),
             time: crate::clock::now(),
         };
         let complete = self.is_complete();
         let keep = self.options.keep_receipts;
         let options = fold::WriteOptions { complete, keep };
         let (folder, receipt) = fold::write(self.destination, receipt, &changes.file.path, options).await?;
+        // HEAD must not name what a power failure takes away.
+        self.destination.sync().await?;
         let current = Current {
             receipt: folder.clone(),
             commit: receipt.commit.clone(),
@@ -365,16 +379,27 @@ impl Run<'_> {
     async fn with_inherited(&self, changes: Changes, unfinished: &[String]) -> Result<Changes> {
         let mut superseded = Vec::new();
         for run in unfinished.iter().filter(|run| **run != self.plan.run) {
-            let plan = stored_plan(self.destination, run).await?;
-            if plan.view.same_root(&self.plan.view) {
-                superseded.push(Unfinished::load(self.destination, plan, !self.options.no_resume).await?);
+            match self.superseded(run).await {
+                Ok(run) => superseded.extend(run),
+                // A receipt that holds the whole state needs none of it.
+                Err(error) if self.is_complete() && error.kind() == ErrorKind::Corrupt => tracing::debug!("{error}"),
+                Err(error) => return Err(error),
             }
         }
         if superseded.is_empty() {
             return Ok(changes);
         }
-        let file = unfinished::inherit(self.destination, &superseded, &changes.file.path, changes.folder.path()).await?;
+        let file = unfinished::inherit(&superseded, &changes.file.path, changes.folder.path()).await?;
         Ok(Changes { file, ..changes })
+    }
+
+    /// A run that this one supersedes, where it was of the same lake and prefix.
+    async fn superseded(&self, run: &str) -> Result<Option<Unfinished>> {
+        let plan = stored_plan(self.destination, run).await?;
+        if !plan.view.same_root(&self.plan.view) {
+            return Ok(None);
+        }
+        Unfinished::load(self.destination, plan, !self.options.no_resume).await.map(Some)
     }
 
     /// Removes plans and journals that nobody needs any more. What stays is no harm.

@@ -14,12 +14,13 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 use futures::StreamExt;
 use object_store::local::LocalFileSystem;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use planner::plan::{PlanFile, ROW_SCHEMA, Round};
+use planner::plan::{Action, PlanFile, ROW_SCHEMA, Round, Shard, Step};
 use planner::{Error, ErrorKind, MetadataStore, Result};
+use tempfile::TempDir;
 use url::Url;
 
 use crate::destination::Destination;
-use crate::receipt::{CHANGES_SCHEMA, Receipt};
+use crate::receipt::{CHANGES_SCHEMA, Receipt, files};
 
 /// A session for the steps of a plan and for small queries. One partition: order and concurrency belong to the operators of
 /// the plan.
@@ -112,11 +113,26 @@ pub async fn plan_keys(files: &MetadataStore, plan: &PlanFile) -> Result<Vec<Str
     let rows: u64 = plan.rounds.iter().map(Round::rows).sum();
     if keys.len() as u64 != rows {
         return Err(Error::corrupt(format!("the plan of run {} has {} rows instead of {rows}", plan.run, keys.len()))
-            .with_help("restore its files, or move `_millrace/` aside and export with --full"));
+            .with_help("restore its files, or export with --full"));
     }
     keys.sort_unstable();
     keys.dedup();
     Ok(keys)
+}
+
+/// The keys that `plan`, whose shards lie at `files`, copies and whose objects have at least `bytes` bytes.
+///
+/// # Errors
+/// Shards that cannot be read.
+pub(crate) async fn large_keys(files: &MetadataStore, plan: &PlanFile, bytes: u64) -> Result<Vec<String>> {
+    let large = |(_, step, shard): &(&Round, &Step, &Shard)| step.action == Action::Copy && shard.largest >= bytes;
+    let shards: Vec<&str> = plan.shards().filter(large).map(|(_, _, shard)| shard.file.as_str()).collect();
+    if shards.is_empty() {
+        return Ok(Vec::new());
+    }
+    let context = session();
+    context.register_table("plan", Files::mount(&context, 0, files)?.table(shards, &ROW_SCHEMA)?)?;
+    texts(&context, &format!("SELECT key FROM plan WHERE size >= {bytes}")).await
 }
 
 /// The keys that a chain of receipts says are present.
@@ -128,8 +144,7 @@ pub async fn present_keys(destination: &Destination, chain: &[(String, Receipt)]
         return Ok(Vec::new());
     }
     let context = session();
-    let files = Files::mount(&context, 0, &destination.metadata("")?)?;
-    register_changes(&context, &files, chain).await?;
+    let _fetched = register_changes(&context, destination, chain).await?;
     texts(&context, &format!("SELECT key FROM ({STATE}) WHERE present")).await
 }
 
@@ -137,11 +152,18 @@ pub async fn present_keys(destination: &Destination, chain: &[(String, Receipt)]
 pub const STATE: &str = "SELECT * FROM (SELECT *, row_number() OVER (PARTITION BY key ORDER BY seq DESC, present DESC) AS newest \
      FROM changes) WHERE newest = 1";
 
-/// Registers `changes`: the rows of all receipts of a chain that make up the state, with the number of each.
+/// Registers `changes`: the rows of all receipts of a chain that make up the state, with the number of each. They lie in the
+/// folder of the answer.
 ///
 /// # Errors
-/// Names that the query engine refuses.
-pub async fn register_changes(context: &SessionContext, files: &Files, chain: &[(String, Receipt)]) -> Result<()> {
+/// `Corrupt` for files that are not what their receipts say.
+pub async fn register_changes(
+    context: &SessionContext,
+    destination: &Destination,
+    chain: &[(String, Receipt)],
+) -> Result<TempDir> {
+    let fetched = files::fetch(destination, chain).await?;
+    let files = Files::mount(context, 0, &local_files(fetched.path())?)?;
     let mut tables: Vec<ChangesTable> = Vec::new();
     for (folder, receipt) in chain {
         if let Some(file) = receipt.file() {
@@ -151,7 +173,8 @@ pub async fn register_changes(context: &SessionContext, files: &Files, chain: &[
             tables.push(ChangesTable { seq: receipt.seq, commit: receipt.commit.clone(), table, present_only: false });
         }
     }
-    union_changes(context, tables).await
+    union_changes(context, tables).await?;
+    Ok(fetched)
 }
 
 /// A file of changes that lost rows would make objects unknown.

@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 use planner::plan::PlanFile;
 use planner::round::{PublishOrder, Rounds};
-use planner::{Error, Result, View};
+use planner::{Error, ErrorKind, Result, View};
 
 use crate::base::stored_plan;
 use crate::destination::Destination;
@@ -46,6 +46,8 @@ pub(crate) struct Next<'a> {
     pub commit: &'a str,
     pub view: &'a View,
     pub order: Option<&'a Arc<dyn PublishOrder>>,
+    /// What cannot be read of the run is not asked for.
+    pub without: bool,
 }
 
 /// The last unfinished run, where it was moving logs and `next` cannot be planned before they are whole.
@@ -54,6 +56,13 @@ pub(crate) struct Next<'a> {
 /// The store's; `Corrupt` for a stored plan or a journal that was changed.
 pub(crate) async fn moving(destination: &Destination, head: &HeadFile, next: Next<'_>) -> Result<Option<Moving>> {
     let Some(last) = head.unfinished.last() else { return Ok(None) };
+    match moved_by(destination, head, last, next).await {
+        Err(error) if next.without && error.kind() == ErrorKind::Corrupt => Ok(None),
+        end => end,
+    }
+}
+
+async fn moved_by(destination: &Destination, head: &HeadFile, last: &str, next: Next<'_>) -> Result<Option<Moving>> {
     let plan = stored_plan(destination, last).await?;
     // An order that nobody keeps is none that could be broken.
     let in_order = plan.view.rounds.preset == next.view.rounds.preset && plan.view.same_root(next.view);
@@ -62,7 +71,7 @@ pub(crate) async fn moving(destination: &Destination, head: &HeadFile, next: Nex
     }
     let Some(steps) = log_steps(&plan, next.order)? else { return Ok(None) };
     let run = Unfinished::load(destination, plan, true).await?;
-    let is_moving = run.is_within(destination, &steps).await?;
+    let is_moving = run.is_within(&steps).await?;
     Ok(is_moving.then_some(Moving { plan: run.plan, steps }))
 }
 
@@ -93,7 +102,7 @@ pub(crate) async fn is_settled(destination: &Destination, head: &HeadFile, plan:
     if resumes || matches!(plan.view.rounds.preset, planner::view::Preset::Own(_)) {
         return Ok(());
     }
-    match moving(destination, head, Next { commit: &plan.commit, view: &plan.view, order: None }).await? {
+    match moving(destination, head, Next { commit: &plan.commit, view: &plan.view, order: None, without: plan.full }).await? {
         None => Ok(()),
         Some(moving) => Err(Error::guard(format!("run {} was moving the log of a table when it ended", moving.plan.run))
             .with_help("use `millrace export`, which brings that to its end first; or apply that run's own plan")),

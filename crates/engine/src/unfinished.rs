@@ -16,14 +16,14 @@ use planner::plan::{Action, PlanFile, ROW_SCHEMA, Step};
 use planner::planning::Doubt;
 use planner::round::is_marker;
 use planner::{Base, Error, Part, Result};
+use tempfile::TempDir;
 use worker::journal::{Outcomes, replay};
 
-use crate::base::run_folder;
 use crate::destination::Destination;
 use crate::prepare::temporary;
 use crate::receipt::{ChangesFile, ChangesWriter};
 use crate::resume;
-use crate::session::{Files, session, sorting_session};
+use crate::session::{Files, local_files, session, sorting_session};
 
 /// A run that did not finish: its plan, and what its journal tells.
 #[derive(Debug)]
@@ -33,24 +33,26 @@ pub(crate) struct Unfinished {
     outcomes: Arc<Outcomes>,
     /// Its journal counts.
     believed: bool,
-    _segments: tempfile::TempDir,
+    /// The plan's shards, and segments of the journal.
+    folder: TempDir,
 }
 
 impl Unfinished {
     /// Reads what is known of the run of `plan`. Without `believe` its journal counts for nothing.
     ///
     /// # Errors
-    /// The store's; `Corrupt` for a journal that was changed.
+    /// The store's; `Corrupt` for a plan or a journal that was changed.
     pub(crate) async fn load(destination: &Destination, plan: PlanFile, believe: bool) -> Result<Self> {
-        let segments = temporary()?;
-        let outcomes = if believe { resume::journal(destination, &plan.run, segments.path()).await? } else { Arc::default() };
-        Ok(Self { plan, outcomes, believed: believe, _segments: segments })
+        let folder = temporary()?;
+        resume::fetch(destination, &plan, folder.path()).await?;
+        let outcomes = if believe { resume::journal(destination, &plan.run, folder.path()).await? } else { Arc::default() };
+        Ok(Self { plan, outcomes, believed: believe, folder })
     }
 
     /// The rows of a step with their outcomes.
-    async fn step(&self, destination: &Destination, step: &Step) -> Result<BoxStream<'static, Result<RecordBatch>>> {
+    async fn step(&self, step: &Step) -> Result<BoxStream<'static, Result<RecordBatch>>> {
         let context = session();
-        let files = destination.metadata(&format!("{}/plan", run_folder(&self.plan.run)))?;
+        let files = local_files(self.folder.path())?;
         let table = Files::mount(&context, 0, &files)?.table(step.shards.iter().map(|shard| shard.file.as_str()), &ROW_SCHEMA)?;
         let rows = context.read_table(table)?.execute_stream().await?;
         Ok(Box::pin(replay(rows, Arc::clone(&self.outcomes)).map_err(Error::from)))
@@ -64,10 +66,10 @@ impl Unfinished {
     ///
     /// # Errors
     /// The store's; `Corrupt` for a stored plan that was changed.
-    pub(crate) async fn is_within(&self, destination: &Destination, steps: &Range<usize>) -> Result<bool> {
+    pub(crate) async fn is_within(&self, steps: &Range<usize>) -> Result<bool> {
         let all = self.plan.rounds.iter().flat_map(|round| &round.steps);
         for (at, step) in all.enumerate().take(steps.end).filter(|(_, step)| step.rows() > 0) {
-            let (mut rows, mut done) = (self.step(destination, step).await?, 0);
+            let (mut rows, mut done) = (self.step(step).await?, 0);
             while let Some(batch) = rows.try_next().await? {
                 done += column(&batch, "ok")?.as_boolean().true_count() as u64;
             }
@@ -83,12 +85,12 @@ impl Unfinished {
     ///
     /// # Errors
     /// `Corrupt` for a stored plan that has lost rows.
-    pub(crate) async fn lay_over(&self, destination: &Destination, part: &Part, base: &mut Base) -> Result<u64> {
+    pub(crate) async fn lay_over(&self, part: &Part, base: &mut Base) -> Result<u64> {
         let (mut seen, mut known) = (0, 0);
         // A step begins when all rows of those before it are done, and told.
         let mut begun = true;
         for step in self.steps() {
-            let (mut rows, mut done) = (self.step(destination, step).await?, 0);
+            let (mut rows, mut done) = (self.step(step).await?, 0);
             while let Some(batch) = rows.try_next().await? {
                 let laid = lay_batch(&batch, part, base, begun || !self.believed)?;
                 seen += batch.num_rows() as u64;
@@ -100,7 +102,7 @@ impl Unfinished {
         let planned: u64 = self.plan.rounds.iter().map(planner::plan::Round::rows).sum();
         if seen != planned {
             return Err(Error::corrupt(format!("the plan of run {} has {seen} rows instead of {planned}", self.plan.run))
-                .with_help("restore its files, or move `_millrace/` aside and export with --full"));
+                .with_help("restore its files, or export with --full"));
         }
         Ok(known)
     }
@@ -188,12 +190,7 @@ fn doubt(base: &mut Base, path: String, written: Option<BTreeSet<Vec<u8>>>, begu
 ///
 /// # Errors
 /// The stores'.
-pub(crate) async fn inherit(
-    destination: &Destination,
-    superseded: &[Unfinished],
-    changes: &Path,
-    folder: &Path,
-) -> Result<ChangesFile> {
+pub(crate) async fn inherit(superseded: &[Unfinished], changes: &Path, folder: &Path) -> Result<ChangesFile> {
     let context = sorting_session()?;
     let mut parts = Vec::new();
     for (rank, run) in superseded.iter().enumerate().filter(|(_, run)| !run.plan.is_empty()) {
@@ -201,7 +198,7 @@ pub(crate) async fn inherit(
         std::fs::create_dir_all(&at).map_err(|e| Error::unreachable(format!("{}: {e}", at.display())))?;
         let mut writer = ChangesWriter::create(&at)?;
         for step in run.steps() {
-            let mut rows = run.step(destination, step).await?;
+            let mut rows = run.step(step).await?;
             while let Some(batch) = rows.try_next().await? {
                 writer.append(&batch)?;
             }

@@ -43,7 +43,7 @@ use judge::{Verdict, judge};
 use reader::Reader;
 use report::{Difference, Kind, VerifyReport, VerifyState};
 
-pub use repair::repair;
+pub use repair::{How, repair};
 
 /// Objects that `--deep` reads at a time when nothing else is said.
 const READ_AT_ONCE: usize = 16;
@@ -223,10 +223,30 @@ async fn describe(
             claim.commit
         ));
     }
-    if head.unfinished.is_empty() && !marker::list(destination).await?.contains(&current.success) {
-        report.notes.push(format!("{} is not there; the same export puts it there again", current.success));
+    if head.unfinished.is_empty() {
+        let there = marker::list(destination).await?;
+        report.notes.extend(marker_notes(&there, &current.success));
     }
     Ok(())
+}
+
+/// What is to be said of the status markers that are there, where `success` is the one that speaks for the destination.
+fn marker_notes(there: &[String], success: &str) -> Vec<String> {
+    const NAMED: usize = 3;
+    let mut notes = Vec::new();
+    if !there.iter().any(|name| name == success) {
+        notes.push(format!("{success} is not there; the same export puts it there again"));
+    }
+    let others: Vec<&str> = there.iter().map(String::as_str).filter(|name| *name != success).collect();
+    if !others.is_empty() {
+        let (names, more) = (others[..others.len().min(NAMED)].join(", "), others.len().saturating_sub(NAMED));
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        let is = if others.len() == 1 { "speaks" } else { "speak" };
+        notes.push(format!(
+            "beside {success} there is {names}{more}, which {is} for nothing that is there now: history (--keep-success), or somebody else's; the same export without --keep-success removes it"
+        ));
+    }
+    notes
 }
 
 fn take(report: &mut VerifyReport, difference: Difference, keep_keys: bool) -> Result<()> {

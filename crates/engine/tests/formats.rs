@@ -9,6 +9,7 @@ use datafusion::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use engine::RunReport;
 use engine::head::HeadFile;
 use engine::receipt::{CHANGES_SCHEMA, Receipt};
+use planner::digest::{FileDigest, is_whole, sealed};
 use planner::plan::{PlanFile, ROW_SCHEMA};
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -50,6 +51,22 @@ fn receipts_of_format_2_are_read() {
     assert_eq!(receipt.etags, None, "what is not said is not known");
     let receipt: Receipt = reads_and_writes_back("receipt-2-etags.json");
     assert_eq!(receipt.etags.unwrap().same_below(), 64 << 20);
+}
+
+#[test]
+fn receipts_say_what_their_files_are() {
+    let receipt: Receipt = reads_and_writes_back("receipt-2-files.json");
+    assert_eq!(receipt.files["changes.parquet"], FileDigest::of(&golden("changes-1.parquet")).unwrap());
+    assert_eq!(receipt.files.len(), 2);
+}
+
+#[test]
+fn documents_carry_their_digest() {
+    let text = std::fs::read(golden("head-1-digest.json")).unwrap();
+    assert!(is_whole(&text));
+    let head: HeadFile = serde_json::from_slice(&text).unwrap();
+    assert_eq!(sealed(&head).unwrap(), text);
+    assert!(is_whole(&std::fs::read(golden("head-1.json")).unwrap()), "those of earlier versions have none");
 }
 
 #[test]

@@ -11,6 +11,7 @@
 
 mod address;
 mod blocking;
+pub mod digest;
 mod directories;
 pub mod entry;
 pub mod error;

@@ -45,6 +45,9 @@ impl Globs {
     pub(crate) fn compile(patterns: &[String]) -> Result<Self> {
         let mut set = GlobSetBuilder::new();
         for pattern in patterns {
+            if pattern.is_empty() {
+                return Err(Error::usage("an empty glob matches nothing").with_help("leave it out, or name what it is to match"));
+            }
             let glob = GlobBuilder::new(&anchored(pattern)).literal_separator(true).backslash_escape(true).build();
             set.add(glob.map_err(|e| {
                 Error::usage(format!("the glob `{pattern}` cannot be read: {}", e.kind()))
@@ -117,8 +120,12 @@ impl Predicate {
     }
 }
 
-/// Refuses what would make two evaluations differ.
+/// Refuses what is not of one entry alone, and what would make two evaluations differ.
 fn check(expr: Expr, sql: &str) -> Result<Expr> {
+    if let Some(what) = of_many(&expr)? {
+        return Err(Error::usage(format!("the predicate `{sql}` has {what}, and it is asked of one object at a time"))
+            .with_help(CONDITION));
+    }
     let mut volatile = None;
     let walk = expr.apply(|node| {
         if let Expr::ScalarFunction(call) = node
@@ -135,6 +142,21 @@ fn check(expr: Expr, sql: &str) -> Result<Expr> {
             .with_help("select by what the entries say, so that the same commit always gives the same objects")),
         None => Ok(expr),
     }
+}
+
+/// A part of an expression that needs more than one entry.
+fn of_many(expr: &Expr) -> Result<Option<String>> {
+    let mut found = None;
+    expr.apply(|node| {
+        found = match node {
+            Expr::AggregateFunction(call) => Some(format!("{}()", call.func.name())),
+            Expr::WindowFunction(call) => Some(format!("{}()", call.fun.name())),
+            Expr::ScalarSubquery(_) | Expr::InSubquery(_) | Expr::Exists(_) => Some("a query inside".to_owned()),
+            _ => None,
+        };
+        Ok(if found.is_some() { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+    })?;
+    Ok(found)
 }
 
 /// Whether a predicate asks for the time, so that the plan must say what time it is.

@@ -4,8 +4,11 @@
 use std::fmt::Debug;
 use std::sync::Arc;
 
-use object_store::{ObjectStore, path::Path};
+use futures::StreamExt;
+use object_store::{ObjectStore, ObjectStoreExt, path::Path};
+use tokio::io::AsyncWriteExt;
 
+use crate::digest::{Digesting, FileDigest};
 use crate::error::{Error, Result, explain};
 use crate::folding::Folding;
 use crate::location::Location;
@@ -17,6 +20,45 @@ pub struct MetadataStore {
     pub store: Arc<dyn ObjectStore>,
     /// The location's prefix in the store.
     pub prefix: Path,
+}
+
+impl MetadataStore {
+    /// The path of the file `name`.
+    #[must_use]
+    pub fn path(&self, name: &str) -> Path {
+        self.prefix.parts().chain(Path::from(name).parts()).collect()
+    }
+}
+
+/// Copies the file `name` of a store to the local file `to`, whose folder is made: what it is, or `None` where it is not there.
+///
+/// # Errors
+/// `Unreachable` where it cannot be read or kept.
+pub async fn fetch_file(from: &MetadataStore, name: &str, to: &std::path::Path) -> Result<Option<FileDigest>> {
+    let found = match from.store.get(&from.path(name)).await {
+        Ok(found) => found,
+        Err(object_store::Error::NotFound { .. }) => return Ok(None),
+        Err(error) => return Err(unreadable(name, &error)),
+    };
+    save(found, to).await.map(Some).map_err(|error| {
+        Error::unreachable(format!("{name} cannot be fetched: {}", explain(&error)))
+            .with_help("check the store, and that TMPDIR has room; the same command may succeed later")
+    })
+}
+
+async fn save(found: object_store::GetResult, to: &std::path::Path) -> std::io::Result<FileDigest> {
+    if let Some(parent) = to.parent() {
+        tokio::fs::create_dir_all(parent).await?;
+    }
+    let (mut file, mut digest) = (tokio::fs::File::create(to).await?, Digesting::default());
+    let mut stream = found.into_stream();
+    while let Some(chunk) = stream.next().await {
+        let chunk = chunk.map_err(std::io::Error::other)?;
+        digest.update(&chunk);
+        file.write_all(&chunk).await?;
+    }
+    file.flush().await?;
+    Ok(digest.finish())
 }
 
 /// Which keys a destination can hold.

@@ -1,13 +1,14 @@
 //! The journal of a run: the outcome of every row, kept at the destination while the run goes on.
 //!
 //! ```text
-//! _millrace/runs/<run>/journal/<shards>-<attempt>-<n>.parquet      e.g. 3.4-9f2c…-00007.parquet
+//! _millrace/runs/<run>/journal/<shards>-<attempt>-<n>-<checksum>.parquet      e.g. 3.4-9f2c…-00007-51c3….parquet
 //! ```
 //! # Crash consistency
 //! Outcomes are written at least every second, a segment at a time; a segment is there whole or not at all. Its name holds
-//! the shards that it has rows of, and a random id of the attempt, so that two attempts never overwrite each other. Outcomes
-//! that were not written yet are lost with the process: their rows are done again, and done twice is done once. Before outcomes
-//! are written, what they tell of is made durable.
+//! the shards that it has rows of, a random id of the attempt, so that two attempts never overwrite each other, and the CRC-64
+//! checksum of its bytes, so that one that was changed is not believed. Outcomes that were not written yet are lost with the
+//! process: their rows are done again, and done twice is done once. Before outcomes are written, what they tell of is made
+//! durable.
 //!
 //! An upload in parts is written down before it is created, so that whoever comes after finds and ends it.
 
@@ -147,7 +148,7 @@ impl Journal {
     async fn write(&self, entries: &[Entry]) -> StoreResult<()> {
         self.data.sync().await?;
         let body = segment::encode(entries, self.generation)?;
-        let name = segment::name(entries, &self.attempt, self.number.fetch_add(1, Ordering::Relaxed));
+        let name = segment::name(entries, &self.attempt, self.number.fetch_add(1, Ordering::Relaxed), &body);
         let options =
             PutOptions { attributes: Attributes::content_type("application/vnd.apache.parquet"), ..PutOptions::default() };
         let put = self.store.put(&name, body, &options);

@@ -1,14 +1,28 @@
 //! Serves the test bed's S3 server for benchmarks and manual trials.
 //!
 //! `millrace-s3 [--port N] [--bucket NAME]… [--load-lake DIR]… [--latency-ms N]`
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a tool for developers, whose output is its purpose")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::exit,
+    reason = "a tool for developers, whose output is its purpose"
+)]
 
 use std::{path::Path, time::Duration};
 
 use millrace_tests::{lakes::Lake, s3::S3Server};
 
+const USAGE: &str = "Serves the test bed's S3 server until it is killed, and prints the environment that its clients need.
+
+Usage: millrace-s3 [--port N] [--bucket NAME]... [--load-lake DIR]... [--latency-ms N]";
+
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
+    if args.iter().any(|arg| arg == "--help" || arg == "-h") {
+        println!("{USAGE}");
+        return;
+    }
     let pairs: Vec<(&str, &str)> =
         args.chunks(2).map(|pair| (pair[0].as_str(), pair.get(1).map_or("", String::as_str))).collect();
     let port = pairs.iter().find(|pair| pair.0 == "--port").map_or(0, |pair| pair.1.parse().unwrap());
@@ -20,7 +34,10 @@ fn main() {
             "--bucket" => server.create_bucket(value),
             "--load-lake" => Lake::open(Path::new(value)).load(&server),
             "--latency-ms" => server.latency(Duration::from_millis(value.parse().unwrap())),
-            other => panic!("unknown argument {other}"),
+            other => {
+                eprintln!("error: unknown argument {other}\n\n{USAGE}");
+                std::process::exit(2);
+            }
         }
     }
     for (name, value) in server.env() {

@@ -5,12 +5,14 @@ mod damage;
 mod destinations;
 mod destruction;
 mod expressions;
+mod flips;
 mod keys;
 mod names;
 mod plans;
 mod reach;
 mod secrets;
 mod settings;
+mod words;
 
 use std::{collections::BTreeMap, path::Path};
 

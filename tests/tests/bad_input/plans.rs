@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use millrace_tests::{lakes::Lake, run::Millrace};
+use millrace_tests::{lakes::Lake, run::Millrace, tree::edited};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -47,7 +47,7 @@ impl Made {
     fn change_plan(&self, change: impl FnOnce(&mut Value)) {
         let mut plan = self.plan_json();
         change(&mut plan);
-        fs::write(self.path("plan/plan.json"), plan.to_string()).unwrap();
+        fs::write(self.path("plan/plan.json"), edited(&plan)).unwrap();
     }
 
     /// A shard of the plan's copies.
@@ -234,7 +234,7 @@ fn unfinished(made: &Made, source: &str, run: &Path) {
     let id = run.file_name().unwrap().to_str().unwrap();
     refused(End::Corrupt, Millrace::new, &["export", source, &made.at("fresh")])
         .says(&[&format!("the plan of the unfinished run {id} cannot be used"), "plan.json"])
-        .helps(&["or move `_millrace/` aside and export with --full"]);
+        .helps(&["or export with --full"]);
     untouched.check();
 }
 
@@ -276,16 +276,16 @@ fn receipts_that_lost_their_rows() {
         let before = fs::read(&file).unwrap();
         let other = folders.iter().find(|one| *one != folder).unwrap().join("changes.parquet");
         fs::copy(other, &file).unwrap();
-        damaged(&["changes.parquet has", "rows instead of"]);
+        damaged(&["changes.parquet is not what was written: it has", "bytes with SHA-256"]);
         fs::remove_file(&file).unwrap();
-        damaged(&["changes.parquet has 0 rows"]);
+        damaged(&["changes.parquet is missing"]);
         fs::write(&file, before).unwrap();
     }
     let newest = folders.iter().max().unwrap().join("receipt.json");
     let before = fs::read(&newest).unwrap();
     let mut cut: Value = serde_json::from_slice(&before).unwrap();
     cut["previous"] = Value::Null;
-    fs::write(&newest, cut.to_string()).unwrap();
+    fs::write(&newest, edited(&cut)).unwrap();
     damaged(&["names no receipt before it"]);
     fs::write(&newest, before).unwrap();
     run(&["verify", &dest]);

@@ -37,7 +37,11 @@ fn goes_on(bed: &Bed, ended: &Outcome, code: i32) {
     let run = report["run"].as_str().unwrap();
     assert_eq!(report["state"], "cancelled", "{ended}");
     assert!(report["error"]["help"].as_str().unwrap().contains("same command"), "{ended}");
-    assert_eq!(bed.record(run)["state"], "cancelled", "{ended}");
+    // Whoever looks from elsewhere hears why, and ends the same way.
+    let (record, why) = (bed.record(run), &report["error"]);
+    assert_eq!((&record["state"], &record["error"]), (&json!("cancelled"), why), "{ended}");
+    let waited = bed.millrace("wait").args([&bed.stage.destination(), run]).run().expect_code(code).json();
+    assert_eq!((&waited["error"], &runs(bed)[0]["error"]), (why, why), "{ended}");
     let head = bed.stage.head();
     assert!(head["lease"].is_null() && head["unfinished"] == json!([run]), "{head}");
     assert!(bed.stage.status_markers().is_empty(), "a stop leaves none: {ended}");

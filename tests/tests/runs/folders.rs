@@ -95,6 +95,43 @@ fn killed(seed: u64, kill: impl FnOnce(&Bed, &mut Random)) {
     let temporary: Vec<_> =
         files(&root).unwrap().into_keys().filter(|key| key.contains(".tmp") || key.contains(".millrace")).collect();
     assert_eq!(temporary, Vec::<String>::new(), "seed {seed}");
+    assert_eq!(left_over(&root), Vec::<PathBuf>::new(), "seed {seed}");
+}
+
+/// Files that never got their names, and folders of runs with nothing in them.
+fn left_over(root: &Path) -> Vec<PathBuf> {
+    let (mut left, mut folders) = (Vec::new(), vec![root.join("_millrace")]);
+    while let Some(folder) = folders.pop() {
+        let entries: Vec<PathBuf> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+        if folder.ends_with("_millrace/tmp") {
+            left.extend(entries);
+        } else if entries.is_empty() {
+            left.push(folder);
+        } else {
+            folders.extend(entries.into_iter().filter(|path| path.is_dir()));
+        }
+    }
+    left
+}
+
+#[test]
+fn a_large_copy_that_is_killed_leaves_nothing_behind() {
+    let large = vec![7; 6 << 20];
+    let commit = Objects::from([("large".to_owned(), large), ("small".to_owned(), b"1".to_vec())]);
+    let bed = Bed::at(vec![("A", commit)], Place::Bucket, Place::Folder);
+    let root = PathBuf::from(bed.stage.destination().strip_prefix("file://").unwrap());
+    bed.stage.server.fault(Rule::new(Target::on("GetObject"), Fault::StallBody { after: 4 << 20 }));
+    let running = bed.export(Want::all("A"), &["--request-timeout", "30s"]).spawn();
+    let begun = || -> u64 {
+        let there = fs::read_dir(root.join("_millrace/tmp")).into_iter().flatten();
+        there.filter_map(|entry| Some(entry.ok()?.metadata().ok()?.len())).max().unwrap_or_default()
+    };
+    super::two::until("it copies", || begun() > 1 << 20);
+    running.kill();
+    bed.stage.server.clear_faults();
+    assert!(left_over(&root).len() > 1 || begun() > 1 << 20, "a kill leaves what was being written");
+    bed.exported(Want::all("A"), &[]);
+    assert_eq!(left_over(&root), Vec::<PathBuf>::new());
 }
 
 fn at_a_request(seed: u64) {

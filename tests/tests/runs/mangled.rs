@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use millrace_tests::s3::{Fate, Fault, Rule, Target, Victim};
+use millrace_tests::{
+    s3::{Fate, Fault, Rule, Target, Victim},
+    tree::edited,
+};
 
 use super::{Bed, fixed_commits, want::Want};
 use crate::export::{BUCKET, PREFIX, Place};
@@ -23,7 +26,7 @@ fn bed() -> Bed {
     // As if everybody had waited long enough.
     let mut head = bed.stage.head();
     head["lease"] = serde_json::Value::Null;
-    server.put(BUCKET, &format!("{PREFIX}_millrace/HEAD.json"), head.to_string(), Some("application/json"), &[]);
+    server.put(BUCKET, &format!("{PREFIX}_millrace/HEAD.json"), edited(&head), Some("application/json"), &[]);
     bed
 }
 

@@ -6,6 +6,7 @@
 mod checker;
 mod ends;
 mod folders;
+mod folds;
 mod holes;
 mod kills;
 mod mangled;
@@ -22,7 +23,7 @@ use std::{
 use millrace_tests::{
     run::{Millrace, Outcome},
     s3::KeyPair,
-    tree::is_reserved,
+    tree::{edited, is_reserved},
 };
 use serde_json::Value;
 
@@ -203,7 +204,7 @@ impl Bed {
     fn impatient(&self) {
         let mut head = self.stage.head();
         head["lease"]["longest_ms"] = serde_json::json!(1000);
-        self.stage.server.put(BUCKET, "out/_millrace/HEAD.json", head.to_string(), Some("application/json"), &[]);
+        self.stage.server.put(BUCKET, "out/_millrace/HEAD.json", edited(&head), Some("application/json"), &[]);
     }
 
     /// The number of a process's requests to the destination since the log was cleared.

@@ -5,6 +5,7 @@ use std::{thread, time::Duration};
 use millrace_tests::{
     run::{Outcome, Running},
     s3::{Fate, Fault, Op, Rule, Target, Victim},
+    tree::edited,
 };
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -149,7 +150,7 @@ fn left_lease(bed: &Bed, edit: impl Fn(&mut Value)) {
     assert!(head["lease"]["ttl_ms"] == 2000, "{head}");
     head["lease"]["holder"]["host"] = json!("another-machine");
     edit(&mut head);
-    server.put(BUCKET, HEAD, head.to_string(), Some("application/json"), &[]);
+    server.put(BUCKET, HEAD, edited(&head), Some("application/json"), &[]);
 }
 
 /// How often HEAD was read before it was written.

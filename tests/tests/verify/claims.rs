@@ -1,6 +1,6 @@
 //! What no receipt proves is not passed off as proved.
 
-use millrace_tests::tree::is_reserved;
+use millrace_tests::tree::{edited, is_reserved};
 use serde_json::Value;
 
 use super::{equal, stage, two_commits, verify};
@@ -74,7 +74,7 @@ fn a_run_that_did_not_finish_is_named_and_keeps_repair_away() {
     let (stage, _lake) = stage(Place::Bucket, Place::Bucket);
     let mut head = stage.head();
     head["unfinished"] = serde_json::json!(["01M7XWAVQV47N4W8R7GXTZQBE9"]);
-    stage.put_foreign("_millrace/HEAD.json", &head.to_string());
+    stage.put_foreign("_millrace/HEAD.json", &edited(&head));
     let report = equal(&stage, &[]);
     assert!(notes(&report).contains("run 01M7XWAVQV47N4W8R7GXTZQBE9"), "{report}");
     let key = stage.data().into_keys().next().unwrap();

@@ -3,6 +3,7 @@
 mod chain;
 mod claims;
 mod corruptions;
+mod mending;
 
 use std::collections::BTreeSet;
 

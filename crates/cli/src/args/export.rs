@@ -303,7 +303,7 @@ pub(crate) struct RunArgs {
     pub(crate) request_timeout: Option<Duration>,
 
     /// How long the destination stays this run's when it cannot say that it lives [default: 60s]
-    #[arg(long, value_name = "TIME", value_parser = values::duration)]
+    #[arg(long, value_name = "TIME", value_parser = values::lease_ttl)]
     pub(crate) lease_ttl: Option<Duration>,
 
     /// Go on in the background; prints the run's id

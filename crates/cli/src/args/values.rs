@@ -40,6 +40,17 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// The shortest lease: it is renewed three times in its time, each time with a request.
+const MIN_LEASE: Duration = Duration::from_secs(1);
+
+/// `--lease-ttl`.
+pub(crate) fn lease_ttl(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        time if time < MIN_LEASE => Err("a lease of less than a second is over before it can be renewed; write 60s".to_owned()),
+        time => Ok(time),
+    }
+}
+
 /// `df://HOST[:PORT]`.
 #[cfg(feature = "cluster")]
 pub(crate) fn scheduler(text: &str) -> Result<worker::cluster::Address, String> {

@@ -1,6 +1,7 @@
 //! `verify DEST`.
 
 use clap::Args;
+use engine::MaxDelete;
 
 use super::values::{self, Concurrency};
 
@@ -32,6 +33,14 @@ pub(crate) struct VerifyArgs {
     /// Copy what is missing or changed again, and delete what was left over
     #[arg(long)]
     pub(crate) repair: bool,
+
+    /// With --repair: refuse more deletes than this: objects, or a share of what is there [default: what was left over]
+    #[arg(long, value_name = "N|P%", value_parser = values::max_delete, requires = "repair")]
+    pub(crate) max_delete: Option<MaxDelete>,
+
+    /// With --repair: go on where a guard that can be overridden says no
+    #[arg(long, requires = "repair")]
+    pub(crate) force: bool,
 
     #[cfg(feature = "cluster")]
     #[command(flatten)]

@@ -18,6 +18,8 @@ use crate::output::{self, json};
 const DETACHED: &str = "MILLRACE_DETACHED";
 /// The line that names the run in the log.
 pub(crate) const RUN_LINE: &str = "run ";
+/// The line that names a run which left nothing to be done.
+const DONE_LINE: &str = "done by run ";
 /// How often the log is looked at.
 const LOOKED_AT: Duration = Duration::from_millis(50);
 
@@ -54,19 +56,33 @@ pub(crate) async fn run(context: &Context) -> Outcome {
             return told(context, &run, &log);
         }
         if let Some(status) = ended {
-            // It refused: what it had to say is said here.
             let text = std::fs::read_to_string(&log).map_err(failed)?;
-            let mut out = if context.out.is_json() {
-                Box::new(output::stdout()) as Box<dyn std::io::Write>
-            } else {
-                Box::new(std::io::stderr())
-            };
-            out.write_all(text.as_bytes())?;
-            out.flush()?;
+            over(context, &text)?;
             return Ok(ExitStatus::of_code(status.code()));
         }
         tokio::time::sleep(LOOKED_AT).await;
     }
+}
+
+/// It refused, or had nothing to do: what it had to say is said here, and the id of the run that did it before.
+fn over(context: &Context, text: &str) -> std::io::Result<()> {
+    let mut out = output::stdout();
+    if context.out.is_json() {
+        out.write_all(text.as_bytes())?;
+        return out.flush();
+    }
+    for line in text.lines() {
+        match line.strip_prefix(DONE_LINE) {
+            Some(run) => writeln!(out, "{run}")?,
+            None => writeln!(output::stderr(), "{line}")?,
+        }
+    }
+    out.flush()
+}
+
+/// Tells whoever detached this run that nothing was to be done, because `run` has done it.
+pub(crate) fn was_done(run: &str) {
+    let _ = writeln!(output::stderr(), "{DONE_LINE}{run}");
 }
 
 fn told(context: &Context, run: &str, log: &Path) -> Outcome {

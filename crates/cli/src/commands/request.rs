@@ -76,6 +76,9 @@ fn status(args: &StatusArgs) -> Result<Option<Location>> {
 /// Prints a report and ends as it says. A reader that went away does not change how the run ended.
 pub(crate) fn told(out: Output, report: &RunReport, overview: Option<&engine::PlanOverview>) -> Outcome {
     let status = ExitStatus::of_report(report);
+    if super::detach::is_detached() && status == ExitStatus::Success && !out.is_json() {
+        super::detach::was_done(&report.run);
+    }
     match out.report(report, overview) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe && status == ExitStatus::Success => Err(error.into()),
         _ => Ok(status),

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use engine::verify::report::VerifyReport;
-use engine::verify::{self, Subject, VerifyRequest};
-use engine::{RunOptions, Source};
+use engine::verify::{self, How, Subject, VerifyRequest};
+use engine::{Guards, RunOptions, Source};
 use planner::source::LakeUrl;
 use planner::{Error, Location, Result};
 use tokio_util::sync::CancellationToken;
@@ -68,7 +68,7 @@ async fn verified(context: &Context, args: &VerifyArgs, destination: &Location) 
     };
     drop(verifying);
     if args.repair && report.error.is_none() && report.differences > 0 {
-        let mended = Box::pin(repair(context, &registry, (against, concurrency), &mut report, destination)).await;
+        let mended = Box::pin(repair(context, &registry, (against, args), &mut report, destination)).await;
         if let Err(error) = mended {
             report.fail(&error);
         }
@@ -90,7 +90,7 @@ fn on_cluster(args: &VerifyArgs) -> Result<Option<engine::ClusterOptions>> {
 async fn repair(
     context: &Context,
     registry: &Arc<Registry>,
-    (against, concurrency): (Option<Source>, Option<usize>),
+    (against, args): (Option<Source>, &VerifyArgs),
     report: &mut VerifyReport,
     destination: &Location,
 ) -> Result<()> {
@@ -99,10 +99,12 @@ async fn repair(
         Some(source) => source,
         None => own_source(registry, &subject).await?,
     };
-    let options = RunOptions { concurrency, ..RunOptions::default() };
+    let options = RunOptions { concurrency: args.concurrency.and_then(|c| c.0), ..RunOptions::default() };
+    let guards = Guards { max_delete: args.max_delete, force: args.force, ..Guards::default() };
+    let how = How { order: None, options, guards };
     let progress = Reporter::new(&context.global, context.screen.clone());
     let stop = stop::token(context.screen.clone())?;
-    let mended = verify::repair(registry, &subject, (source, None, options), report, (&progress, &stop)).await;
+    let mended = verify::repair(registry, &subject, (source, how), report, (&progress, &stop)).await;
     progress.finish();
     mended
 }

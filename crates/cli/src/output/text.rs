@@ -292,10 +292,18 @@ pub(crate) fn runs(out: &mut impl Write, reports: &[RunReport]) -> io::Result<()
             size::count(r.failed),
             size::bytes(r.bytes),
             size::duration(Duration::from_millis(r.elapsed_ms)),
+            r.error.as_ref().map(|error| why(&error.message)).unwrap_or_default(),
         ]
     });
-    let header = ["RUN", "STATE", "UPDATED", "COMMIT", ">COPIED", ">DELETED", ">FAILED", ">BYTES", ">TIME"];
+    let header = ["RUN", "STATE", "UPDATED", "COMMIT", ">COPIED", ">DELETED", ">FAILED", ">BYTES", ">TIME", "WHY"];
     table::columns(out, "", &header, rows)
+}
+
+/// The beginning of a reason, on one line.
+fn why(message: &str) -> String {
+    const SHOWN: usize = 60;
+    let line = message.lines().next().unwrap_or_default();
+    if line.chars().count() <= SHOWN { line.to_owned() } else { line.chars().take(SHOWN - 1).chain(['…']).collect() }
 }
 
 #[cfg(test)]

@@ -14,11 +14,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use datafusion::parquet::arrow::ArrowWriter;
-use planner::plan::upload_file;
 use planner::{Error, Result};
 use tempfile::TempDir;
 
-use super::{CHANGES_FILE, CHANGES_SCHEMA, Chain, Etags, Receipt, STATE_FILE, Whole, folder, state};
+use super::{CHANGES_FILE, CHANGES_SCHEMA, Chain, Etags, Receipt, STATE_FILE, Whole, files, folder, state};
 use crate::destination::Destination;
 use crate::session::{ChangesTable, Files, has_rows, local_files, sorting_session, union_changes};
 
@@ -75,9 +74,8 @@ pub async fn write(
     options: WriteOptions,
 ) -> Result<(String, Receipt)> {
     let at = folder(receipt.seq, &receipt.commit, &receipt.run);
-    let files = destination.metadata(&at)?;
     if receipt.changes > 0 {
-        upload_file(changes, &files, CHANGES_FILE).await?;
+        store(destination, &mut receipt, changes, &at, CHANGES_FILE).await?;
     }
     let before = match &receipt.previous {
         Some(previous) if !options.complete => Some(before(destination, previous).await?),
@@ -98,16 +96,27 @@ pub async fn write(
     if chain.is_due(options.keep) {
         match fold(destination, &receipt, changes).await {
             Ok((state, rows, etags)) => {
-                upload_file(&state.path().join(STATE_FILE), &files, STATE_FILE).await?;
+                store(destination, &mut receipt, &state.path().join(STATE_FILE), &at, STATE_FILE).await?;
                 receipt.etags = Some(etags);
                 receipt.whole = Some(Whole { file: STATE_FILE.to_owned(), rows });
                 receipt.chain = Some(Chain::begun(receipt.seq, rows));
             }
-            Err(error) => tracing::warn!("the receipts cannot be folded now: {error}"),
+            Err(error) => {
+                tracing::warn!(
+                    "the receipts cannot be folded now: {error} ({})",
+                    error.help().unwrap_or("another run tries again")
+                );
+            }
         }
     }
     destination.put_json(&format!("{at}/receipt.json"), &receipt).await?;
     Ok((at, receipt))
+}
+
+/// Keeps a local file as `name` in the folder of a receipt, which says from then on what it is.
+async fn store(destination: &Destination, receipt: &mut Receipt, from: &Path, folder: &str, name: &str) -> Result<()> {
+    receipt.files.insert(name.to_owned(), files::digest_of(from)?);
+    destination.upload_file(from, &format!("{folder}/{name}")).await
 }
 
 /// What a receipt goes on from.
@@ -140,12 +149,13 @@ async fn fold(destination: &Destination, receipt: &Receipt, changes: &Path) -> R
     let Some(previous) = &receipt.previous else { return Err(Error::bug("a chain of one receipt was to be folded")) };
     let chain = super::chain(destination, previous).await?;
     let context = sorting_session()?;
-    let remote = Files::mount(&context, 0, &destination.metadata("")?)?;
+    let fetched = files::fetch(destination, &chain).await?;
+    let earlier = Files::mount(&context, 0, &local_files(fetched.path())?)?;
     let mut tables = Vec::new();
     for (folder, one) in &chain {
         if let Some(file) = one.file() {
             let name = format!("{folder}/{file}");
-            let table = remote.table([name.as_str()], &CHANGES_SCHEMA)?;
+            let table = earlier.table([name.as_str()], &CHANGES_SCHEMA)?;
             has_rows(&context, &table, one.rows(), &name).await?;
             let present_only = one.whole.is_some() && receipt.claim.is_none();
             tables.push(ChangesTable { seq: one.seq, commit: one.commit.clone(), table, present_only });

@@ -10,7 +10,7 @@ use worker::{Registry, RegistryOptions};
 
 use super::*;
 use crate::head::HeadFile;
-use crate::session::{Files, register_changes, sorting_session};
+use crate::session::{register_changes, sorting_session};
 
 /// What one run did: a key and its new size, or `None` where it was removed. A run may write everything again.
 #[derive(Debug, Clone)]
@@ -80,8 +80,7 @@ async fn memory(name: &str) -> Destination {
 async fn state_of(destination: &Destination, newest: &str) -> (BTreeMap<String, i64>, BTreeSet<String>) {
     let chain = chain(destination, newest).await.unwrap();
     let context = sorting_session().unwrap();
-    let files = Files::mount(&context, 0, &destination.metadata("").unwrap()).unwrap();
-    register_changes(&context, &files, &chain).await.unwrap();
+    let _fetched = register_changes(&context, destination, &chain).await.unwrap();
     let (mut present, mut removed, mut keys) = (BTreeMap::new(), BTreeSet::new(), Vec::new());
     let mut rows = state::newest(&context, "key").await.unwrap();
     while let Some(batch) = rows.next().await.unwrap() {

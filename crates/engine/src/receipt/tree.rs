@@ -17,7 +17,7 @@ use tempfile::TempDir;
 use super::{Receipt, state};
 use crate::destination::Destination;
 use crate::prepare::temporary;
-use crate::session::{Files, register_changes, sorting_session};
+use crate::session::{register_changes, sorting_session};
 
 /// Writes the tree of a chain, the newest receipt first, into a temporary folder; `None` where the receipts do not say
 /// enough: objects that were claimed by hand, or that have no identity.
@@ -35,7 +35,7 @@ pub async fn write(destination: &Destination, chain: &[(String, Receipt)]) -> Re
     let sink: Arc<dyn MetadataSink> = Arc::new(StoreSink::from(files.clone()));
     let mut writer = MetarangeWriter::new(sink, WriteOptions::default());
     let context = sorting_session()?;
-    register_changes(&context, &Files::mount(&context, 0, &destination.metadata("")?)?, chain).await?;
+    let _fetched = register_changes(&context, destination, chain).await?;
     let mut rows = state::newest(&context, "path").await?;
     let mut data = Vec::new();
     while let Some(batch) = rows.next().await? {

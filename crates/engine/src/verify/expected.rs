@@ -41,8 +41,7 @@ impl Expected {
     /// Receipts, listing and commit, one group a key.
     pub(super) async fn groups(self, destination: &Destination) -> Result<Groups> {
         let context = sorting_session()?;
-        let files = Files::mount(&context, 0, &destination.metadata("")?)?;
-        register_changes(&context, &files, &self.chain).await?;
+        let mut kept = vec![register_changes(&context, destination, &self.chain).await?];
         context.register_table("listed", Arc::new(listing::table(destination)?))?;
         let mut sides = vec![
             "SELECT key AS key, CAST(0 AS INT) AS side, seq AS seq, present AS present, size AS size, stored_etag AS stored_etag, \
@@ -51,7 +50,6 @@ impl Expected {
              etag AS stored_etag, CAST(NULL AS VARCHAR) AS entry_etag, CAST(NULL AS VARCHAR) AS checksum, \
              CAST(NULL AS VARCHAR) AS proof, CAST(NULL AS BYTEA) AS identity FROM listed",
         ];
-        let mut kept = None;
         if let Some((folder, plan)) = self.target {
             let steps = plan.rounds.iter().flat_map(|r| &r.steps).filter(|s| s.action == Action::Copy);
             let shards: Vec<&str> = steps.flat_map(|s| &s.shards).map(|s| s.file.as_str()).collect();
@@ -64,7 +62,7 @@ impl Expected {
                      CAST(NULL AS VARCHAR) AS proof, identity AS identity FROM target",
                 );
             }
-            kept = Some(folder);
+            kept.push(folder);
         }
         let query = format!("SELECT * FROM ({}) ORDER BY key, side, {NEWEST_FIRST}", sides.join(" UNION ALL "));
         let stream = context.sql(&query).await?.execute_stream().await?;

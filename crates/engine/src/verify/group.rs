@@ -53,13 +53,13 @@ pub(super) struct Groups {
     stream: SendableRecordBatchStream,
     rows: Option<Rows>,
     at: usize,
-    _kept: Option<TempDir>,
+    _kept: Vec<TempDir>,
 }
 
 impl Groups {
     /// Groups of a stream of `key, side, seq, present, size, stored_etag, etag, checksum, proof, identity`, sorted by key and
-    /// side, the newest receipt first. `kept` lives as long as the stream.
-    pub(super) fn new(stream: SendableRecordBatchStream, kept: Option<TempDir>) -> Self {
+    /// side, the newest receipt first. `kept` live as long as the stream.
+    pub(super) fn new(stream: SendableRecordBatchStream, kept: Vec<TempDir>) -> Self {
         Self { stream, rows: None, at: 0, _kept: kept }
     }
 

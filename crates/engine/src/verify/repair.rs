@@ -14,6 +14,17 @@ use crate::progress::Progress;
 use crate::report::{RunReport, State};
 use crate::request::{ExportRequest, Guards, MarkerOptions, MaxDelete, RunOptions, Source};
 
+/// How a repair is done.
+#[derive(Debug, Clone, Default)]
+pub struct How {
+    /// The order that the destination's view names, where that is none of the presets.
+    pub order: Option<Arc<dyn PublishOrder>>,
+    /// Of the run.
+    pub options: RunOptions,
+    /// What it may do. Where `max_delete` is not said: delete what was found to be left over, and no more.
+    pub guards: Guards,
+}
+
 /// Plans what differs and does it: copies what is missing or changed, deletes what was left over. How that ended is in
 /// `report.repair`.
 ///
@@ -22,7 +33,7 @@ use crate::request::{ExportRequest, Guards, MarkerOptions, MaxDelete, RunOptions
 pub async fn repair(
     registry: &Arc<Registry>,
     subject: &Subject,
-    (source, order, options): (Source, Option<Arc<dyn PublishOrder>>, RunOptions),
+    (source, how): (Source, How),
     report: &mut VerifyReport,
     (progress, stop): (&dyn Progress, &CancellationToken),
 ) -> Result<()> {
@@ -34,23 +45,28 @@ pub async fn repair(
         rounds: current.view.rounds.clone(),
         from: None,
         full: false,
-        guards: Guards { max_delete: Some(MaxDelete::Count(report.left_over)), ..Guards::default() },
+        guards: Guards { max_delete: how.guards.max_delete.or(Some(MaxDelete::Count(report.left_over))), ..how.guards },
         // Markers of other commits are none of the repair's business.
         markers: MarkerOptions { keep_success: true, template: template(current) },
-        run: options,
+        run: how.options,
         unknown: std::mem::take(&mut report.keys),
         source,
         destination: at.location().clone(),
         status: at.served().map(|_| at.status().clone()),
-        order,
+        order: how.order,
     };
-    let run: RunReport = crate::export(registry, &request, progress, stop).await;
+    let mut run: RunReport = crate::export(registry, &request, progress, stop).await;
     if run.state == State::Succeeded && run.error.is_none() {
         report.state = VerifyState::Repaired;
+    } else if run.error.is_none() && run.failed > 0 {
+        run.notes.push(FAILED.to_owned());
     }
     report.repair = Some(run);
     Ok(())
 }
+
+/// What to do about objects that could not be mended.
+const FAILED: &str = "what could not be mended is named above; where a file or a folder of somebody else's is in the way, move it away. Then run the export of this commit again: it goes on with what is left";
 
 fn may_be_mended(subject: &Subject, current: &Current, source: &Source, at: &str) -> Result<()> {
     if let Some(run) = subject.head.file.unfinished.first() {

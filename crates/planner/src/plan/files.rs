@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufReader, BufWriter, Read};
+use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -12,13 +12,13 @@ use datafusion::parquet::arrow::ArrowWriter;
 use datafusion::parquet::basic::Encoding;
 use datafusion::parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder};
 use datafusion::parquet::schema::types::ColumnPath;
-use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 
 use super::contents::{Shard, Step};
 use super::row::{Action, ROW_SCHEMA};
 use super::shard::shard_limit;
 use super::write::StepKey;
+use crate::digest::FileDigest;
 use crate::error::{Error, Result};
 
 /// Columns whose values are nearly all different: a dictionary of them would be built and thrown away.
@@ -124,7 +124,7 @@ impl StepFiles {
         let failed = |e: &dyn std::fmt::Display| Error::unreachable(format!("the plan's {file} cannot be written: {e}"));
         let inner = writer.into_inner().map_err(|e| failed(&e))?;
         inner.into_inner().map_err(|e| failed(&e))?;
-        let (file_bytes, sha256) = digest(&path)?;
+        let FileDigest { bytes: file_bytes, sha256 } = FileDigest::of(&path).map_err(|e| io_error(&path, &e))?;
         let (rows, bytes) = std::mem::take(&mut self.shard);
         let largest = std::mem::take(&mut self.largest);
         self.shards.push(Shard { number, file, rows, bytes, largest, file_bytes, sha256 });
@@ -158,20 +158,6 @@ fn properties() -> WriterProperties {
     let builder = WriterProperties::builder().set_statistics_enabled(EnabledStatistics::None);
     let builder = builder.set_max_row_group_row_count(Some(GROUP_ROWS));
     UNIQUE.iter().fold(builder, plain).build()
-}
-
-/// Length and SHA-256 (hex) of a file.
-pub(super) fn digest(path: &Path) -> Result<(u64, String)> {
-    let mut file = BufReader::new(File::open(path).map_err(|e| io_error(path, &e))?);
-    let (mut hash, mut buffer, mut total) = (Sha256::new(), vec![0; 64 << 10], 0);
-    loop {
-        let n = file.read(&mut buffer).map_err(|e| io_error(path, &e))?;
-        if n == 0 {
-            return Ok((total, hex::encode(hash.finalize())));
-        }
-        hash.update(&buffer[..n]);
-        total += n as u64;
-    }
 }
 
 fn io_error(path: &Path, error: &std::io::Error) -> Error {

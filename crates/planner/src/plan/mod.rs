@@ -18,7 +18,9 @@ mod write;
 
 pub(crate) use builder::bare_metadata;
 pub use contents::{Expects, PLAN_FORMAT, PlanBase, PlanFile, PlanSummary, Round, Shard, Step};
-pub use read::{PLAN_FILE, check_format, fetch_plan, move_plan, read_plan, takes_a_plan, upload_file, upload_plan};
+pub use read::{
+    PLAN_FILE, check_format, fetch_plan, move_plan, read_plan, takes_a_plan, takes_a_plan_at, upload_file, upload_plan,
+};
 pub use row::{Action, ROW_SCHEMA, metadata_type, mtime_type};
 pub(crate) use row::{Row, UNPLACED_SCHEMA};
 pub use shard::shard_limit;

@@ -3,14 +3,14 @@
 use std::path::Path;
 
 use bytes::Bytes;
-use futures::{StreamExt, TryStreamExt};
+use futures::TryStreamExt;
 use object_store::{ObjectStoreExt, WriteMultipart};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncReadExt;
 
 use super::contents::{PLAN_FORMAT, PlanFile};
-use super::files::digest;
-use crate::error::{Error, Result, explain};
-use crate::stores::{MetadataStore, unreadable, unwritable};
+use crate::digest::{is_whole, sealed};
+use crate::error::{Error, Result};
+use crate::stores::{MetadataStore, fetch_file, unreadable, unwritable};
 
 /// The table of contents.
 pub const PLAN_FILE: &str = "plan.json";
@@ -33,6 +33,10 @@ pub async fn read_plan(at: &MetadataStore, shown: &str) -> Result<PlanFile> {
         Err(e) => return Err(failed(e)),
     };
     check_format(&bytes, shown)?;
+    if !is_whole(&bytes) {
+        return Err(Error::usage(format!("{shown}/{PLAN_FILE} is damaged: it has another digest than it says"))
+            .with_help("a plan is applied exactly as it was made: make it again"));
+    }
     serde_json::from_slice(&bytes)
         .map_err(|e| Error::usage(format!("{shown}/{PLAN_FILE} is damaged: {e}")).with_help("make the plan again"))
 }
@@ -95,8 +99,30 @@ pub fn takes_a_plan(to: &Path) -> Result<()> {
     if is_empty || holds_a_plan() {
         return Ok(());
     }
-    Err(Error::usage(format!("{} holds files and no plan: they might be overwritten", to.display()))
-        .with_help("give another folder with -o, an empty one or that of an older plan"))
+    Err(no_plan(&to.display()))
+}
+
+fn no_plan(at: &dyn std::fmt::Display) -> Error {
+    Error::usage(format!("{at} holds files and no plan: they might be overwritten"))
+        .with_help("give another folder with -o, an empty one or that of an older plan")
+}
+
+/// The same of a place in any store, which is shown as `shown`.
+///
+/// # Errors
+/// `Usage` for a place with other files, `Unreachable` for one that cannot be read.
+pub async fn takes_a_plan_at(to: &MetadataStore, shown: &str) -> Result<()> {
+    let failed = |e| unreadable(shown, &e);
+    let there = match to.store.get(&to.path(PLAN_FILE)).await {
+        Ok(found) => Some(found.bytes().await.map_err(failed)?),
+        Err(object_store::Error::NotFound { .. }) => None,
+        Err(error) => return Err(failed(error)),
+    };
+    let fits = match there {
+        Some(text) => serde_json::from_slice::<PlanFile>(&text).is_ok(),
+        None => to.store.list(Some(&to.prefix)).try_next().await.map_err(failed)?.is_none(),
+    };
+    if fits { Ok(()) } else { Err(no_plan(&shown)) }
 }
 
 /// Moves a plan from the local `folder` to another one of the same file system: shards first, `plan.json` last.
@@ -117,7 +143,7 @@ pub fn move_plan(folder: &Path, plan: &PlanFile, to: &Path) -> Result<()> {
 }
 
 fn contents_text(plan: &PlanFile) -> Result<Vec<u8>> {
-    serde_json::to_vec_pretty(plan).map_err(|e| Error::bug(format!("{PLAN_FILE}: {e}")))
+    sealed(plan).map_err(|e| Error::bug(format!("{PLAN_FILE}: {e}")))
 }
 
 /// Copies the shards of the plan at `from` into the local `folder`, and makes sure that they are those of its digests.
@@ -133,18 +159,9 @@ pub async fn fetch_plan(from: &MetadataStore, plan: &PlanFile, folder: &Path) ->
         if !is_shard_name(&shard.file) {
             return Err(changed("has a name that no plan gives".to_owned()));
         }
-        let local = folder.join(&shard.file);
-        let found = match from.store.get(&below(&from.prefix, &shard.file)).await {
-            Ok(found) => found,
-            Err(object_store::Error::NotFound { .. }) => return Err(changed("is missing".to_owned())),
-            Err(e) => return Err(unreadable(&format!("the plan's {}", shard.file), &e)),
-        };
-        save(found, &local).await.map_err(|e| {
-            Error::unreachable(format!("the plan's {} cannot be fetched: {}", shard.file, explain(&e)))
-                .with_help("check the store, and that TMPDIR has room; the same command may succeed later")
-        })?;
-        let (bytes, sha256) = digest(&local)?;
-        if bytes != shard.file_bytes || sha256 != shard.sha256 {
+        let found = fetch_file(from, &shard.file, &folder.join(&shard.file)).await.map_err(|e| e.context("the plan"))?;
+        let found = found.ok_or_else(|| changed("is missing".to_owned()))?;
+        if (found.bytes, &found.sha256) != (shard.file_bytes, &shard.sha256) {
             return Err(changed("was changed since the plan was made".to_owned()));
         }
     }
@@ -157,22 +174,6 @@ fn is_shard_name(name: &str) -> bool {
     matches!(name.strip_suffix(".parquet").and_then(|n| n.split_once('/')), Some((folder, file)) if plain(folder) && plain(file))
 }
 
-async fn save(found: object_store::GetResult, to: &Path) -> std::io::Result<()> {
-    if let Some(parent) = to.parent() {
-        tokio::fs::create_dir_all(parent).await?;
-    }
-    let mut file = tokio::fs::File::create(to).await?;
-    let mut stream = found.into_stream();
-    while let Some(chunk) = stream.next().await {
-        file.write_all(&chunk.map_err(std::io::Error::other)?).await?;
-    }
-    file.flush().await
-}
-
-fn below(prefix: &object_store::path::Path, name: &str) -> object_store::path::Path {
-    prefix.parts().chain(object_store::path::Path::from(name).parts()).collect()
-}
-
 /// Copies the local file `from` to `name` below `to`.
 ///
 /// # Errors
@@ -182,7 +183,7 @@ pub async fn upload_file(from: &Path, to: &MetadataStore, name: &str) -> Result<
     let failed = |e: std::io::Error| {
         Error::unreachable(format!("{} cannot be read: {e}", from.display())).with_help("TMPDIR must keep what a run puts there")
     };
-    let path = below(&to.prefix, name);
+    let path = to.path(name);
     let mut file = tokio::fs::File::open(from).await.map_err(failed)?;
     if file.metadata().await.map_err(failed)?.len() <= WHOLE {
         let mut all = Vec::new();

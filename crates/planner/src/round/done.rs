@@ -3,6 +3,7 @@
 use regex::Regex;
 
 use crate::error::{Error, Result};
+use crate::guard::is_reserved;
 use crate::view::DoneSpec;
 
 /// Compiled `--done-file` and `--done-prefix`.
@@ -19,6 +20,14 @@ impl Done {
         if spec.name.is_empty() || spec.name.contains(['/', '\0']) || matches!(spec.name.as_str(), "." | "..") {
             return Err(Error::usage(format!("--done-file `{}` is no name of a file", spec.name))
                 .with_help("give a name without a slash, such as _DONE"));
+        }
+        if is_reserved(&spec.name) {
+            return Err(Error::usage(format!("--done-file `{}` is a name that Millrace keeps for itself", spec.name))
+                .with_help("give another one, such as _DONE"));
+        }
+        if spec.prefix.is_empty() {
+            return Err(Error::usage("--done-prefix is empty, and would match the root alone")
+                .with_help("name the folders, such as 'tables/[^/]+/dt=[^/]+'; '.{0}' is the root"));
         }
         let folders = Regex::new(&format!("^(?:{})$", spec.prefix)).map_err(|e| {
             Error::usage(format!("--done-prefix `{}` cannot be read: {e}", spec.prefix))
@@ -58,6 +67,9 @@ mod tests {
         assert!(tables.is_key("tables/a/_DONE") && !tables.is_key("tables/a/x_DONE") && !tables.is_key("tables/_DONE"));
         assert_eq!(done(".*").unwrap().key("").as_deref(), Some("_DONE"));
         assert!(done("(").is_err());
-        assert!(Done::compile(&DoneSpec { name: "a/b".into(), prefix: String::new() }).is_err());
+        for name in ["", ".", "..", "a/b", "a/", "_millrace", "EXPORT_x_SUCCESS"] {
+            assert!(Done::compile(&DoneSpec { name: name.into(), prefix: ".*".into() }).is_err(), "{name}");
+        }
+        assert!(done("").is_err());
     }
 }

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::CopyTask;
 use crate::fence::since_boot;
-use crate::{Fence, Registry, RequestClass, Store};
+use crate::{FailureKind, Fence, Registry, RequestClass, Store, StoreError};
 
 /// HEAD's key.
 const HEAD: &str = "_millrace/HEAD.json";
@@ -145,7 +145,11 @@ async fn follow(store: &Arc<dyn Store>, task: &CopyTask, fence: &Fence, tell: &w
 }
 
 async fn look(store: &Arc<dyn Store>, task: &CopyTask) -> crate::store::StoreResult<Seen> {
-    Ok(store.get_small(HEAD).await?.map_or(Seen::Over, |(bytes, _)| seen(&bytes, task)))
+    let Some((bytes, _)) = store.get_small(HEAD).await? else { return Ok(Seen::Over) };
+    if !planner::digest::is_whole(&bytes) {
+        return Err(StoreError::new(FailureKind::Other, "it is not what was written"));
+    }
+    Ok(seen(&bytes, task))
 }
 
 fn seen(bytes: &[u8], task: &CopyTask) -> Seen {

@@ -13,7 +13,7 @@ use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 use planner::{Error, Result};
 
-use super::segment::{Entry, State, decode, shards_of};
+use super::segment::{Entry, State, decode, is_whole, shards_of};
 use crate::copy::{Done, Outcome, Row, Rows, outcome_batch};
 use crate::store::{FailureKind, Store, StoreError};
 
@@ -55,11 +55,36 @@ impl Outcomes {
         Ok(outcomes)
     }
 
+    /// The same of a journal that may be damaged: what can be read of it, and why the rest cannot.
+    ///
+    /// # Errors
+    /// `Unreachable` where segments cannot be fetched.
+    pub async fn fetch_readable(store: &Arc<dyn Store>, folder: &Path) -> Result<(Self, Vec<Error>)> {
+        let (mut outcomes, mut unreadable) = (Self::default(), Vec::new());
+        outcomes
+            .take(store, folder, &mut |error| {
+                unreadable.push(error);
+                Ok(())
+            })
+            .await?;
+        Ok((outcomes, unreadable))
+    }
+
     /// Fetches what was written since; the paths of the new segments.
     ///
     /// # Errors
     /// As [`Outcomes::fetch`].
     pub async fn refresh(&mut self, store: &Arc<dyn Store>, folder: &Path) -> Result<Vec<PathBuf>> {
+        self.take(store, folder, &mut Err).await
+    }
+
+    /// Fetches new segments; `damaged` decides over one that cannot be understood.
+    async fn take(
+        &mut self,
+        store: &Arc<dyn Store>,
+        folder: &Path,
+        damaged: &mut (dyn FnMut(Error) -> Result<()> + Send),
+    ) -> Result<Vec<PathBuf>> {
         let at = store.location().clone();
         let failed = |e: StoreError, name: &str| e.into_error(&at, format!("{at}{name} cannot be read"));
         let (outcomes, mut fresh) = (self, Vec::new());
@@ -78,9 +103,13 @@ impl Outcomes {
         while let Some((name, found)) = reads.next().await {
             // One that is gone meanwhile belonged to a run that has ended.
             let Some((bytes, _)) = found.map_err(|e| failed(e, &name))? else { continue };
-            let mangled = |why: String| mangled(&format!("{at}{name}"), &why);
-            let shards = shards_of(&name).map_err(|()| mangled("its name is not that of a segment".to_owned()))?;
-            decode(bytes.clone()).map_err(mangled)?;
+            let shards = match understood(&name, &bytes) {
+                Ok(shards) => shards,
+                Err(why) => {
+                    damaged(mangled(&format!("{at}{name}"), &why))?;
+                    continue;
+                }
+            };
             let path = folder.join(name.replace('/', "_"));
             std::fs::write(&path, &bytes).map_err(|e| {
                 Error::unreachable(format!("{}: {e}", path.display()))
@@ -176,6 +205,16 @@ fn is_being_written(key: &str) -> bool {
     format!("/{key}").contains("/_millrace/tmp/")
 }
 
+/// The shards of a segment of this name that is what was written; else why it is not.
+fn understood(name: &str, bytes: &Bytes) -> std::result::Result<Option<Vec<i32>>, String> {
+    let shards = shards_of(name).map_err(|()| "its name is not that of a segment".to_owned())?;
+    if !is_whole(name, bytes) {
+        return Err("it has another checksum than its name says".to_owned());
+    }
+    decode(bytes.clone())?;
+    Ok(shards)
+}
+
 fn entries(path: &Path) -> Result<Vec<Entry>> {
     let bytes = std::fs::read(path).map_err(|e| Error::unreachable(format!("{}: {e}", path.display())))?;
     decode(Bytes::from(bytes)).map_err(|why| mangled(&path.display().to_string(), &why))
@@ -183,7 +222,7 @@ fn entries(path: &Path) -> Result<Vec<Entry>> {
 
 fn mangled(file: &str, why: &str) -> Error {
     Error::corrupt(format!("{file} is no segment of a journal: {why}"))
-        .with_help("somebody changed it: restore it, or delete it, and what it told of is done again")
+        .with_help("somebody changed it: restore it, or use --no-resume, and what that run has done is done again")
 }
 
 impl ShardOutcomes {

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
+use crc_fast::CrcAlgorithm;
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, Int32Array, Int64Array, RecordBatch, StringArray, StringBuilder};
 use datafusion::arrow::datatypes::{DataType, Field, Int32Type, Int64Type, Schema, SchemaRef};
 use datafusion::parquet::arrow::ArrowWriter;
@@ -91,15 +92,26 @@ impl Entry {
     }
 }
 
-/// The name of a segment: its shards, the attempt, its number.
-pub(super) fn name(entries: &[Entry], attempt: &str, number: u32) -> String {
+/// The name of a segment: its shards, the attempt, its number, the checksum of its bytes.
+pub(super) fn name(entries: &[Entry], attempt: &str, number: u32, body: &[u8]) -> String {
     let shards: BTreeSet<i32> = entries.iter().map(|entry| entry.shard).collect();
     let shards = if shards.len() > MOST_NAMED {
         "many".to_owned()
     } else {
         shards.iter().map(i32::to_string).collect::<Vec<_>>().join(".")
     };
-    format!("{shards}-{attempt}-{number:05}.parquet")
+    format!("{shards}-{attempt}-{number:05}-{:016x}.parquet", checksum(body))
+}
+
+fn checksum(body: &[u8]) -> u64 {
+    crc_fast::checksum(CrcAlgorithm::Crc64Nvme, body)
+}
+
+/// Whether a segment has the bytes that its name was made of. Names of earlier versions do not say.
+pub(super) fn is_whole(name: &str, body: &[u8]) -> bool {
+    let stem = name.rsplit('/').next().and_then(|name| name.strip_suffix(".parquet")).unwrap_or_default();
+    let said = stem.split('-').nth(3);
+    said.is_none_or(|said| *said == format!("{:016x}", checksum(body)))
 }
 
 /// The shards that a segment of this name may have rows of: `None` for any. Not a segment: `Err`.

@@ -83,9 +83,13 @@ async fn what_is_no_segment_is_named() {
 #[test]
 fn names_tell_the_shards() {
     let entries = [done(4, 0, "a"), done(3, 0, "b"), done(4, 1, "c")];
-    assert_eq!(segment::name(&entries, "9f", 7), "3.4-9f-00007.parquet");
+    // The check value of CRC-64/NVME.
+    let name = segment::name(&entries, "9f", 7, b"123456789");
+    assert_eq!(name, "3.4-9f-00007-ae8b14860a799888.parquet");
+    assert!(segment::is_whole(&format!("5/{name}"), b"123456789") && !segment::is_whole(&name, b"123456788"));
+    assert!(segment::is_whole("3.4-9f-00007.parquet", b"anything"), "of an earlier version");
     assert_eq!(segment::shards_of("3.4-9f-00007.parquet"), Ok(Some(vec![3, 4])));
     let many: Vec<Entry> = (0..40).map(|shard| done(shard, 0, "a")).collect();
-    assert_eq!(segment::shards_of(&segment::name(&many, "9f", 0)), Ok(None));
+    assert_eq!(segment::shards_of(&segment::name(&many, "9f", 0, b"")), Ok(None));
     assert!(segment::shards_of("x.txt").is_err() && segment::shards_of("a-b-c.parquet").is_err());
 }

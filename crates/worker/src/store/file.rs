@@ -11,6 +11,7 @@
 
 mod hollow;
 mod list;
+mod sweep;
 #[cfg(test)]
 mod tests;
 mod together;
@@ -229,6 +230,11 @@ impl Store for FileStore {
         let sums = self.fill(&temp, body, size, &options.expect).await?;
         blocking(move || if for_now { temp.publish_for_now(&tree, &key) } else { temp.publish(&tree, &key) }).await?;
         Ok(Put { sums, bytes: size, ..Put::default() })
+    }
+
+    async fn sweep(&self, folder: &str) -> StoreResult<u64> {
+        let (tree, folder) = (self.tree()?, folder.to_owned());
+        blocking(move || sweep::sweep(&tree, &folder)).await
     }
 
     async fn sync(&self) -> StoreResult<()> {

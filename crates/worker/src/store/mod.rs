@@ -394,6 +394,12 @@ pub trait Store: Send + Sync + Debug {
         Ok(0)
     }
 
+    /// Removes below `folder`, a folder of Millrace's own, what processes that are gone left behind: files that never got their
+    /// names, and empty folders. How many files. What somebody still writes stays.
+    async fn sweep(&self, _folder: &str) -> StoreResult<u64> {
+        Ok(0)
+    }
+
     /// Returns when everything written before survives a power failure.
     async fn sync(&self) -> StoreResult<()> {
         Ok(())

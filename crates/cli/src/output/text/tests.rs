@@ -156,11 +156,12 @@ fn of_a_refused_run_only_the_error_is_left_to_say() {
 
 #[test]
 fn the_history_is_a_table() {
-    let reports = [samples::report(State::Succeeded), samples::report(State::Cancelled)];
+    let mut reports = [samples::report(State::Succeeded), samples::report(State::Cancelled)];
+    reports[1].fail(&planner::Error::new(planner::ErrorKind::TimedOut, "the 1h that --timeout allows are over"));
     insta::assert_snapshot!(shown(|out| runs(out, &reports)), @r#"
-    RUN                         STATE      UPDATED               COMMIT        COPIED  DELETED  FAILED    BYTES   TIME
+    RUN                         STATE      UPDATED               COMMIT        COPIED  DELETED  FAILED    BYTES   TIME  WHY
     01JD0000000000000000000000  succeeded  2026-11-20T10:00:00Z  c0ff4cf3370d      40        3       0  1.2 MiB  1.2 s
-    01JD0000000000000000000000  cancelled  2026-11-20T10:00:00Z  c0ff4cf3370d      40        3       0  1.2 MiB  1.2 s
+    01JD0000000000000000000000  cancelled  2026-11-20T10:00:00Z  c0ff4cf3370d      40        3       0  1.2 MiB  1.2 s  the 1h that --timeout allows are over
     "#);
 }
 

@@ -95,6 +95,38 @@ async fn a_folder_of_nothing_but_folders_makes_way_for_a_file() {
 }
 
 #[tokio::test]
+async fn what_nobody_writes_any_more_is_swept() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path();
+    let (store, tree) = (store(root), Tree::new(root.to_path_buf()));
+    let (dead, note) = (format!("{:032x}", 7), root.join("_millrace/tmp/note"));
+    let mut living = Temp::new(&tree).unwrap();
+    for folder in ["_millrace/tmp", "_millrace/runs/1/journal/_millrace/tmp", "_millrace/runs/2/plan/round-1"] {
+        std::fs::create_dir_all(root.join(folder)).unwrap();
+        std::fs::write(root.join(folder).join(&dead), "half").unwrap();
+    }
+    std::fs::write(root.join("_millrace/runs/1/run.json"), "{}").unwrap();
+    std::fs::write(&note, "another's").unwrap();
+    assert_eq!(store.sweep("_millrace/tmp").await.unwrap(), 1);
+    assert_eq!(store.sweep("_millrace/runs").await.unwrap(), 1);
+    assert_eq!(store.sweep("_millrace/none").await.unwrap(), 0);
+    assert!(note.exists() && !root.join("_millrace/tmp").join(&dead).exists());
+    assert!(root.join("_millrace/runs/1/run.json").exists() && !root.join("_millrace/runs/1/journal").exists());
+    assert!(root.join("_millrace/runs/2/plan/round-1").join(&dead).exists(), "a file of that name elsewhere is none of ours");
+    // Who was writing meanwhile writes on.
+    std::io::Write::write_all(living.file(), b"x").unwrap();
+    living.publish(&tree, "a").unwrap();
+    assert_eq!(std::fs::read(root.join("a")).unwrap(), b"x");
+    // A folder that was swept away under somebody's feet is made again.
+    let journal =
+        FileStore::new(store.location(), Arc::new(Tree::new(root.join("_millrace/runs/3/journal"))), store.meter.clone());
+    put(&journal, "1", "x").await.unwrap();
+    store.sweep("_millrace/runs").await.unwrap();
+    put(&journal, "2", "x").await.unwrap();
+    assert!(root.join("_millrace/runs/3/journal/2").exists());
+}
+
+#[tokio::test]
 async fn emptied_folders_go_but_never_the_root_nor_our_own() {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("root");

@@ -36,7 +36,21 @@ pub(super) struct Temp {
 }
 
 impl Temp {
+    /// A new one, locked for as long as it is open, so that a sweep leaves it alone.
     pub(super) fn new(tree: &Tree) -> StoreResult<Self> {
+        loop {
+            let made = Self::unlocked(tree)?;
+            match flock(made.file.as_fd(), FlockOperation::NonBlockingLockExclusive) {
+                // A sweep had it first; a file that it took has no name any more.
+                Err(Errno::WOULDBLOCK) => {}
+                Ok(()) if rustix::fs::fstat(&made.file).is_ok_and(|stat| stat.st_nlink == 0) => {}
+                // File systems without locks are not swept.
+                _ => return Ok(made),
+            }
+        }
+    }
+
+    fn unlocked(tree: &Tree) -> StoreResult<Self> {
         let name = format!("{:032x}", rand::rng().random::<u128>());
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let made = tree.within(TMP, true, |folder| {
@@ -136,7 +150,7 @@ impl Temp {
 impl Drop for Temp {
     fn drop(&mut self) {
         if !self.named {
-            // Gone already where it was renamed; else a left-over that a later clean-up finds.
+            // Gone already where it was renamed; else a left-over that a later sweep finds.
             let _ = unlinkat(&self.folder, self.name.as_str(), AtFlags::empty());
         }
     }
