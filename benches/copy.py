@@ -1,6 +1,6 @@
 """Measures copies: see copy.sh, which builds what this needs."""
 
-import atexit, base64, hashlib, hmac, json, os, shutil, signal, socket, subprocess, sys, tempfile, time
+import atexit, base64, hashlib, hmac, json, os, shutil, signal, socket, subprocess, sys, tempfile, threading, time
 import urllib.parse, urllib.request
 from pathlib import Path
 
@@ -125,19 +125,48 @@ def client_env(host):
             "S3_ENDPOINT_URL": f"http://{host}", "AWS_EC2_METADATA_DISABLED": "true"}
 
 
+class Peak:
+    """Memory of a process in MiB: all that is resident, and what of it is not the program's own file."""
+
+    def __init__(self, process):
+        self.all, self.own, self.ended = 0, 0, threading.Event()
+        self.thread = threading.Thread(target=self.watch, args=(process.pid,), daemon=True)
+        self.thread.start()
+
+    def watch(self, pid):
+        while not self.ended.wait(0.02):
+            try:
+                text = Path(f"/proc/{pid}/status").read_text()
+            except OSError:
+                return
+            for line in text.splitlines():
+                if line.startswith("RssAnon:"):
+                    self.own = max(self.own, int(line.split()[1]) / 1024)
+
+    def end(self, usage):
+        self.all = usage.ru_maxrss / 1024
+        self.ended.set()
+        self.thread.join()
+
+    def __str__(self):
+        return f"{self.all:.0f} ({self.own:.0f})"
+
+
 def measured(command, env, cores=CLIENT):
-    """Seconds, CPU seconds, peak MiB, stdout."""
+    """Seconds, CPU seconds, peak of memory, stdout."""
     began = time.monotonic()
     with tempfile.TemporaryFile() as out:
         process = subprocess.Popen([str(part) for part in command], stdout=out, env={**os.environ, **env},
                                    preexec_fn=lambda: os.sched_setaffinity(0, cores))
+        peak = Peak(process)
         _, status, usage = os.wait4(process.pid, 0)
         wall = time.monotonic() - began
+        peak.end(usage)
         out.seek(0)
         text = out.read().decode()
     if status != 0:
         sys.exit(f"{command[0]} failed: {text[-2000:]}")
-    return wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024, text
+    return wall, usage.ru_utime + usage.ru_stime, peak, text
 
 
 def millrace(*words, env):
@@ -147,7 +176,7 @@ def millrace(*words, env):
 def row(work, tool, objects, wall, cpu, peak, requests=None, ceiling=None):
     share = f"{objects / wall / ceiling:.2f}" if ceiling else ""
     asked = "" if requests is None else f"{requests / objects:.4f}"
-    print(f"| {work} | {tool} | {objects / wall:,.0f} | {cpu / objects * 1000:.3f} s | {peak:.0f} MiB | {asked} | {share} |", flush=True)
+    print(f"| {work} | {tool} | {objects / wall:,.0f} | {cpu / objects * 1000:.3f} s | {peak} MiB | {asked} | {share} |", flush=True)
 
 
 def export(work, source, target, env, objects, ceiling=None, more=()):
@@ -284,7 +313,7 @@ def large(hosts, folder):
     report = json.loads(text)
     assert report["failed"] == 0 and report["copied"] == LARGE, text[:2000]
     print(f"| {LARGE} × {LARGE_MIB} MiB from server to server | millrace, verified | {mib / wall:,.0f} MiB/s "
-          f"| {cpu / mib * 1024:.2f} s a GiB | {peak:.0f} MiB | {report['requests']['data']} in all | {raw / wall:.2f} |", flush=True)
+          f"| {cpu / mib * 1024:.2f} s a GiB | {peak} MiB | {report['requests']['data']} in all | {raw / wall:.2f} |", flush=True)
 
 
 def files_to_files(folder):

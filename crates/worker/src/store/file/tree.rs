@@ -327,3 +327,25 @@ pub(super) fn io_failure(error: &std::io::Error) -> StoreError {
         None => StoreError::new(FailureKind::Other, error.to_string()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_written_for_now_is_synced_with_the_rest_and_a_loss_is_for_good() {
+        let dir = tempfile::tempdir().unwrap();
+        let tree = Tree::new(dir.path().join("root"));
+        let together = tree.syncs_together();
+        assert_eq!(together, tree.together.get().is_some_and(Option::is_some));
+        assert!(dir.path().join("root").is_dir(), "what failed before it was opened would not be told");
+        tree.written();
+        tree.changed("");
+        assert!(tree.unsynced().many);
+        tree.sync().unwrap();
+        assert!(!tree.unsynced().many && tree.unsynced().folders.is_empty());
+        let lost = StoreError::new(FailureKind::Other, "input/output error");
+        tree.lost.set(lost.clone()).unwrap();
+        assert_eq!((tree.sync().unwrap_err(), tree.sync().unwrap_err()), (lost.clone(), lost));
+    }
+}
