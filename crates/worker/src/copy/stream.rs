@@ -78,7 +78,8 @@ fn expect_size(known: &Known<'_>, reading: &Reading<'_>, get: &Get) -> StoreResu
 fn expected_of(known: &Known<'_>, reading: &Reading<'_>, get: &Get) -> Expected {
     let etag = get.etag.as_deref().filter(|_| !get.etag_is_opaque && !reading.is_opaque);
     let said = etag.map(|etag| known.expected(etag, get.size)).unwrap_or_default();
-    // One sum that tells is enough: an MD5 of the whole, on top of those of the parts, would take as long again.
+    // One sum that tells is enough. A CRC64NVME costs next to nothing, MD5s more than everything else.
+    let said = Expected { parts: said.parts.filter(|_| get.crc64.is_none()), ..said };
     let told = get.crc64.is_some() || said.parts.as_ref().is_some_and(|parts| !parts.is_doubted());
     Expected { crc64: get.crc64, wants_md5: !told && known.entry.etag.and_then(etag_md5).is_some(), ..said }
 }
