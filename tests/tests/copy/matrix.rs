@@ -95,8 +95,10 @@ async fn cell(stage: &Stage, way: &Way, operation: &str, case: &Case, object: &(
     let rule = Rule::new(target, (case.fault)(object.body.len()));
     let rule = stage.server(meets).fault(if always { rule } else { rule.nth(1) });
     let mut spec = way.spec(stage);
-    if !case.is_slow {
-        // A busy machine is no silent store.
+    // A busy machine is no silent store.
+    if case.is_slow {
+        (spec.stall_ms, spec.request_timeout_ms, spec.complete_ms) = (3000, 6000, 6000);
+    } else {
         (spec.stall_ms, spec.request_timeout_ms, spec.complete_ms) = (15_000, 30_000, 30_000);
     }
     let end = stage.run_one(&spec, &row).await;
