@@ -100,10 +100,7 @@ pub(crate) const FAULTS: [Case; 39] = [
     harmless(case("wrong etag of a part", &["UploadPart"], |_| Fault::WrongEtag, ""), Must::FailAs(&["mismatch", "no_upload"])),
     case("wrong etag of a source", GET, |_| Fault::WrongEtag, "mismatch"),
     harmless(case("bit flipped on arrival", SENT, |_| Fault::FlipArrival, ""), Must::FailOrBeRight("mismatch")),
-    harmless(
-        case("bit flipped and not noticed", SENT, |_| Fault::FlipUnnoticed, ""),
-        Must::FailOrBeRight("mismatch"),
-    ),
+    harmless(case("bit flipped and not noticed", SENT, |_| Fault::FlipUnnoticed, ""), Must::FailOrBeRight("mismatch")),
     harmless(case(SPOILED_INSIDE, &["CopyObject"], |_| Fault::FlipUnnoticed, ""), Must::FailOrBeRight("mismatch")),
     harmless(case("bit flipped on the way here", GET, |_| Fault::FlipAnswer, ""), Must::FailOrBeRight("mismatch")),
     harmless(case("cut at the start", GET, |_| Fault::Truncate { after: 0 }, ""), Must::FailOrBeRight("unavailable")),
