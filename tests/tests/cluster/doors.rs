@@ -45,7 +45,7 @@ fn a_scheduler_with_a_token_lets_nobody_else_in() {
 }
 
 #[test]
-fn an_executor_with_a_token_hands_rows_to_nobody_else() {
+fn an_executor_with_a_token_works_for_nobody_else() {
     let stage = Stage::s3("orders");
     let env = vec![("MILLRACE_CLUSTER_TOKEN".to_owned(), TOKEN.to_owned())];
     let cluster = Cluster::start_with(stage.server.env(), 1, ClusterOptions { env, ..ClusterOptions::default() });
@@ -53,10 +53,17 @@ fn an_executor_with_a_token_hands_rows_to_nobody_else() {
         let plan = stage.millrace("plan").arg(stage.source("load")).arg(stage.destination()).args(["--cluster", &cluster.url()]);
         plan.args(["-o", &stage.place("plans/1")])
     };
+    let export =
+        || stage.millrace("export").arg(stage.source("load")).arg(stage.destination()).args(["--cluster", &cluster.url()]);
     // The scheduler asks for none here.
-    let refused = plan().run().expect_code(4);
-    assert!(refused.json()["error"]["message"].as_str().unwrap().contains("MILLRACE_CLUSTER_TOKEN"), "{refused}");
+    for refused in [plan().run(), export().run(), export().env("MILLRACE_CLUSTER_TOKEN", "WRONG").run()] {
+        let refused = refused.expect_code(4);
+        assert!(refused.json()["error"]["message"].as_str().unwrap().contains("MILLRACE_CLUSTER_TOKEN"), "{refused}");
+    }
+    assert!(stage.data().is_empty());
     plan().env("MILLRACE_CLUSTER_TOKEN", TOKEN).run().expect_code(0);
+    export().env("MILLRACE_CLUSTER_TOKEN", TOKEN).run().expect_code(0);
+    assert_eq!(stage.data(), stage.expected("load"));
 }
 
 #[test]

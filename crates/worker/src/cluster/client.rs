@@ -30,6 +30,7 @@ use tonic::{Code, Request, Status};
 use super::codec::LogicalCodec;
 use super::merge::PartsTable;
 use super::node::CopyNode;
+use super::task::Sealed;
 use super::token::{Say, Token};
 use super::told::heard;
 use super::{DEFAULT_PORT, MESSAGE_BYTES, MergeJob, ShardsTable, Task, Tls, endpoints, kept_alive, session_config};
@@ -197,7 +198,7 @@ impl Cluster {
     async fn submit_table(&self, name: &str, task: Task, table: Arc<dyn TableProvider>) -> Result<String> {
         let config = session_config();
         let scan = LogicalPlanBuilder::scan("shards", provider_as_source(table), None)?.build()?;
-        let plan = CopyNode::new(scan, task.clone())?.plan();
+        let plan = CopyNode::new(scan, Sealed::new(task.clone(), &self.token)?)?.plan();
         let mut bytes = Vec::new();
         LogicalPlanNode::try_from_logical_plan(&plan, &LogicalCodec::default())?.try_encode(&mut bytes)?;
         let settings = config.options().entries().into_iter().map(|entry| KeyValuePair { key: entry.key, value: entry.value });

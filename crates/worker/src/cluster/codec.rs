@@ -16,11 +16,12 @@ use datafusion_proto::physical_plan::{PhysicalExtensionCodec, PhysicalProtoConve
 use planner::Error;
 use serde::{Deserialize, Serialize};
 
+use super::ShardsTable;
 use super::merge::PartsTable;
 use super::node::{CopyNode, TaskExec};
 use super::site::Site;
+use super::task::Sealed;
 use super::told::told;
-use super::{ShardsTable, Task};
 
 /// A table of ours on its way.
 #[derive(Serialize, Deserialize)]
@@ -50,7 +51,7 @@ pub(super) struct LogicalCodec(BallistaLogicalExtensionCodec);
 impl LogicalExtensionCodec for LogicalCodec {
     fn try_decode(&self, bytes: &[u8], inputs: &[LogicalPlan], context: &TaskContext) -> Result<Extension> {
         let Some(ours) = bytes.strip_prefix(MARK) else { return self.0.try_decode(bytes, inputs, context) };
-        let task = Task::decode(ours, "scheduler").map_err(|error| said(&error))?;
+        let task = Sealed::decode(ours, "scheduler").map_err(|error| said(&error))?;
         let [input] = inputs else { return Err(Error::bug("a copy has one input").into()) };
         Ok(Extension { node: Arc::new(CopyNode::new(input.clone(), task)?) })
     }
@@ -122,7 +123,7 @@ impl PhysicalExtensionCodec for PhysicalCodec {
         converter: &dyn PhysicalProtoConverterExtension,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let Some(ours) = bytes.strip_prefix(MARK) else { return self.ballista.try_decode(bytes, inputs, context, converter) };
-        let task = Task::decode(ours, "executor").map_err(|error| said(&error))?;
+        let task = Sealed::decode(ours, "executor").map_err(|error| said(&error))?;
         let [input] = inputs else { return Err(Error::bug("a copy has one input").into()) };
         Ok(Arc::new(TaskExec::new(Arc::clone(input), task, self.site.clone())))
     }

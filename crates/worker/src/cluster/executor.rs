@@ -78,7 +78,7 @@ impl ExecutorOptions {
 /// `Unreachable` where the scheduler cannot be reached or a port is taken.
 pub async fn run_executor(options: ExecutorOptions, registry: Arc<Registry>, stop: CancellationToken) -> Result<()> {
     let folder = work_folder(options.work_dir.as_deref())?;
-    let site = Site::new(registry);
+    let site = Site::new(registry, options.token.clone());
     let ready = ExecutorHealth::new();
     let at = SocketAddr::new(options.bind, options.port + 2);
     let leaving = {

@@ -21,19 +21,19 @@ use datafusion::physical_plan::{
 use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
 use planner::Error;
 
-use super::Task;
 use super::site::Site;
+use super::task::Sealed;
 
 /// The rows of `input`, done.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct CopyNode {
     pub(super) input: LogicalPlan,
-    pub(super) task: Task,
+    pub(super) task: Sealed,
     schema: DFSchemaRef,
 }
 
 impl CopyNode {
-    pub(super) fn new(input: LogicalPlan, task: Task) -> Result<Self> {
+    pub(super) fn new(input: LogicalPlan, task: Sealed) -> Result<Self> {
         let schema = task.schema().to_dfschema_ref()?;
         Ok(Self { input, task, schema })
     }
@@ -115,14 +115,14 @@ impl QueryPlanner for Planner {
 #[derive(Debug)]
 pub(super) struct TaskExec {
     pub(super) input: Arc<dyn ExecutionPlan>,
-    pub(super) task: Task,
+    pub(super) task: Sealed,
     /// `None` where plans are made and not run.
     site: Option<Arc<Site>>,
     properties: Arc<PlanProperties>,
 }
 
 impl TaskExec {
-    pub(super) fn new(input: Arc<dyn ExecutionPlan>, task: Task, site: Option<Arc<Site>>) -> Self {
+    pub(super) fn new(input: Arc<dyn ExecutionPlan>, task: Sealed, site: Option<Arc<Site>>) -> Self {
         let properties = PlanProperties::new(
             EquivalenceProperties::new(task.schema()),
             Partitioning::UnknownPartitioning(input.output_partitioning().partition_count()),

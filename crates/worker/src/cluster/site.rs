@@ -16,9 +16,10 @@ use tokio_util::sync::CancellationToken;
 use super::attempt::Attempt;
 use super::merge::merging;
 use super::read::Reading;
+use super::task::Sealed;
 use super::told::told_to_engine;
 use super::watch::Watch;
-use super::{CopyTask, ReadTask, Task};
+use super::{CopyTask, ReadTask, Task, Token};
 use crate::{CopyExec, OUTCOME_SCHEMA, Registry};
 
 /// How long rows under way may go on when their task is cancelled; then they are dropped.
@@ -31,6 +32,8 @@ const RUNS: usize = 8;
 /// An executor's own.
 pub(super) struct Site {
     registry: Arc<Registry>,
+    /// With which tasks must be sealed.
+    token: Token,
     /// By Ballista's id of the task.
     tasks: Mutex<HashMap<String, Stops>>,
     /// The last runs, the newest at the end.
@@ -56,9 +59,10 @@ impl fmt::Debug for Site {
 }
 
 impl Site {
-    pub(super) fn new(registry: Arc<Registry>) -> Arc<Self> {
+    pub(super) fn new(registry: Arc<Registry>, token: Token) -> Arc<Self> {
         Arc::new(Self {
             registry,
+            token,
             tasks: Mutex::default(),
             runs: Mutex::default(),
             reading: Mutex::default(),
@@ -97,17 +101,21 @@ impl Site {
     /// Does the rows of one partition. The stream of all but merges has no rows: the store has the outcomes.
     pub(super) fn run(
         self: &Arc<Self>,
-        task: &Task,
+        task: &Sealed,
         input: Arc<dyn ExecutionPlan>,
         partition: usize,
         context: Arc<TaskContext>,
     ) -> SendableRecordBatchStream {
         let id = context.task_id().unwrap_or_default();
         let stops = self.tasks().get(&id).cloned().unwrap_or_else(|| self.stops());
-        if let Task::Merge(job) = task {
+        if let Err(error) = task.check(&self.token) {
+            let refused = futures::stream::iter([Err(told_to_engine(&error))]);
+            return Box::pin(RecordBatchStreamAdapter::new(task.schema(), refused));
+        }
+        if let Task::Merge(job) = &**task {
             return merging(self, job.clone(), stops.begin, (input, partition), context);
         }
-        let (site, task) = (Arc::clone(self), task.clone());
+        let (site, task) = (Arc::clone(self), Task::clone(task));
         let work = async move {
             let ended = match task {
                 Task::Copy(task) => Box::pin(Attempt { site, task, stops, context }.run(input, partition)).await,

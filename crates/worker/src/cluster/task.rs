@@ -1,5 +1,6 @@
 //! What a task is told.
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use planner::table::{MERGED_SCHEMA, MergeTask};
 use planner::{Error, Location, Result};
 use serde::{Deserialize, Serialize};
 
+use super::token::Token;
 use crate::{CopySpec, OUTCOME_SCHEMA};
 
 /// What every task of a job is told; no secret. Which rows, its scan says.
@@ -143,15 +145,49 @@ impl Task {
             Self::Merge(task) => &task.merge.storage,
         }
     }
+}
+
+/// A task with the proof that who made it knows the cluster's token.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Sealed {
+    task: Task,
+    seal: Option<String>,
+}
+
+impl Deref for Sealed {
+    type Target = Task;
+
+    fn deref(&self) -> &Task {
+        &self.task
+    }
+}
+
+impl Sealed {
+    pub(super) fn new(task: Task, token: &Token) -> Result<Self> {
+        let seal = token.seal(&text(&task)?);
+        Ok(Self { task, seal })
+    }
+
+    /// Fails where `token` is set and this was made by somebody who does not know it.
+    ///
+    /// # Errors
+    /// `Unreachable`: another executor may have another token, or none.
+    pub(super) fn check(&self, token: &Token) -> Result<()> {
+        if token.is_seal(&text(&self.task)?, self.seal.as_deref()) {
+            return Ok(());
+        }
+        Err(Error::unreachable("the executor has a token (MILLRACE_CLUSTER_TOKEN), and the command has none or another one")
+            .with_help("set MILLRACE_CLUSTER_TOKEN to the token that the executors were started with"))
+    }
 
     /// How it travels: its version is read before anything else.
     pub(super) fn encode(&self) -> serde_json::Result<Vec<u8>> {
-        let millrace = match self {
-            Self::Copy(task) => &task.millrace,
-            Self::Read(task) => &task.millrace,
-            Self::Merge(task) => &task.millrace,
+        let millrace = match &self.task {
+            Task::Copy(task) => &task.millrace,
+            Task::Read(task) => &task.millrace,
+            Task::Merge(task) => &task.millrace,
         };
-        serde_json::to_vec(&serde_json::json!({ "millrace": millrace, "task": self }))
+        serde_json::to_vec(&serde_json::json!({ "millrace": millrace, "seal": self.seal, "task": self.task }))
     }
 
     /// Reads what another process wrote.
@@ -163,13 +199,15 @@ impl Task {
         struct Sent {
             millrace: String,
             #[serde(default)]
+            seal: Option<String>,
+            #[serde(default)]
             task: serde_json::Value,
         }
         let unreadable = |e: serde_json::Error| Error::usage(format!("the {who} cannot read a task: {e}"));
         let sent: Sent = serde_json::from_slice(bytes).map_err(unreadable)?;
         let own = CopyTask::VERSION;
         if sent.millrace == own {
-            return serde_json::from_value(sent.task).map_err(unreadable);
+            return Ok(Self { task: serde_json::from_value(sent.task).map_err(unreadable)?, seal: sent.seal });
         }
         Err(Error::usage(format!(
             "the command is millrace {}, and the {who} is millrace {}: all parts of a cluster must be of one version",
@@ -177,6 +215,11 @@ impl Task {
         ))
         .with_help(format!("run the command with millrace {own}, or bring the cluster to {}", sent.millrace)))
     }
+}
+
+/// What is sealed.
+fn text(task: &Task) -> Result<Vec<u8>> {
+    serde_json::to_vec(task).map_err(|e| Error::bug(format!("a task cannot be sealed: {e}")))
 }
 
 #[cfg(test)]
@@ -194,14 +237,27 @@ mod tests {
 
     #[test]
     fn another_version_is_refused_with_both_named() {
-        let sent = |version: &str| Task::from(&task(version)).encode().unwrap();
-        assert_eq!(Task::decode(&sent(CopyTask::VERSION), "executor").unwrap(), Task::Copy(task(CopyTask::VERSION)));
-        let error = Task::decode(&sent("9.8.7"), "executor").unwrap_err();
+        let sent = |version: &str| Sealed::new(Task::from(&task(version)), &Token::default()).unwrap().encode().unwrap();
+        assert_eq!(*Sealed::decode(&sent(CopyTask::VERSION), "executor").unwrap(), Task::Copy(task(CopyTask::VERSION)));
+        let error = Sealed::decode(&sent("9.8.7"), "executor").unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Usage);
         assert!(error.message().contains("9.8.7") && error.message().contains(CopyTask::VERSION), "{error}");
         // Another version may say other things: they are not looked at.
-        let error = Task::decode(br#"{"millrace":"9.8.7","new":1}"#, "executor").unwrap_err();
+        let error = Sealed::decode(br#"{"millrace":"9.8.7","new":1}"#, "executor").unwrap_err();
         assert!(error.message().contains("9.8.7"), "{error}");
+    }
+
+    #[test]
+    fn a_seal_holds_on_its_way_and_for_one_task_and_token_only() {
+        let token = Token::parse("abc").unwrap();
+        let sealed = Sealed::new(Task::from(&task(CopyTask::VERSION)), &token).unwrap();
+        let arrived = Sealed::decode(&sealed.encode().unwrap(), "executor").unwrap();
+        assert!(arrived.check(&token).is_ok() && arrived.check(&Token::default()).is_ok());
+        let error = arrived.check(&Token::parse("abd").unwrap()).unwrap_err();
+        assert!(error.kind() == ErrorKind::Unreachable && error.message().contains("MILLRACE_CLUSTER_TOKEN"), "{error}");
+        let forged =
+            Sealed { task: Task::from(&CopyTask { run: "S".to_owned(), ..task(CopyTask::VERSION) }), seal: arrived.seal };
+        assert!(forged.check(&token).is_err());
     }
 
     #[test]

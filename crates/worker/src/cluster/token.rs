@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use hmac::{Hmac, KeyInit, Mac};
 use planner::{Error, Result};
 use sha2::{Digest, Sha256};
 use tonic::metadata::MetadataValue;
@@ -41,6 +42,22 @@ impl Token {
     /// How an executor's requests say it.
     pub(super) fn agent(&self) -> Option<String> {
         Some(format!("{AGENT}{}", self.0.as_ref()?))
+    }
+
+    /// What proves that who made `text` knows it; none without a token.
+    pub(super) fn seal(&self, text: &[u8]) -> Option<String> {
+        Some(hex::encode(self.mac()?.chain_update(text).finalize().into_bytes()))
+    }
+
+    /// Whether `seal` is the one of `text`. Without a token none is asked for.
+    pub(super) fn is_seal(&self, text: &[u8], seal: Option<&str>) -> bool {
+        let Some(mac) = self.mac() else { return true };
+        let seal = seal.and_then(|seal| hex::decode(seal).ok()).unwrap_or_default();
+        mac.chain_update(text).verify_slice(&seal).is_ok()
+    }
+
+    fn mac(&self) -> Option<Hmac<Sha256>> {
+        Hmac::new_from_slice(self.0.as_ref()?.as_bytes()).ok()
     }
 
     /// Whether a request says it.
@@ -107,6 +124,11 @@ mod tests {
         assert!(ask.call(agent("millrace-token/abc123 tonic/0.14")).is_ok());
         assert!(ask.call(agent("millrace-token/abc tonic/0.14")).is_err());
         assert!(Ask(Token::default()).call(Request::new(())).is_ok());
+        let seal = token.seal(b"a task");
+        assert!(token.is_seal(b"a task", seal.as_deref()) && !token.is_seal(b"another", seal.as_deref()));
+        assert!(!token.is_seal(b"a task", None) && !token.is_seal(b"a task", Some("00")));
+        let other = Token::parse("abc124").unwrap();
+        assert!(!other.is_seal(b"a task", seal.as_deref()) && Token::default().is_seal(b"a task", None));
         assert!(!format!("{token:?}").contains("abc"));
         assert!(Token::parse("a b").is_err());
     }
