@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use millrace_tests::s3::{Fate, Fault, Rule, Target, Victim};
+use millrace_tests::s3::{Fate, Fault, Op, Rule, Target, Victim};
 
 use super::*;
 
@@ -47,13 +47,14 @@ impl<'a> Killing<'a> {
         assert_eq!(self.stage.data(), self.commits[at].1, "{said}");
     }
 
-    /// Which of the writes of an export that is left alone are of data, counted from 1.
-    fn moments(&self, victim: usize) -> Vec<u64> {
+    /// Which of the writes of an export that is left alone are of data, and of keys that are meant, counted from 1.
+    fn moments(&self, victim: usize, is_meant: impl Fn(&str) -> bool) -> Vec<u64> {
         self.stage.server.clear_log();
         self.arrives(victim);
         let log = self.stage.server.log().filter(|op| op.bucket == BUCKET && op.is_write());
-        let own = |key: &str| key.contains("/_millrace/") || key.contains("/EXPORT_");
-        (1..).zip(log.iter()).filter(|(_, op)| !own(&op.key) && !op.keys.iter().any(|key| own(key))).map(|(n, _)| n).collect()
+        let counts = |key: &str| !key.contains("/_millrace/") && !key.contains("/EXPORT_") && is_meant(key);
+        let any = |op: &Op| if op.keys.is_empty() { counts(&op.key) } else { op.keys.iter().any(|key| counts(key)) };
+        (1..).zip(log.iter()).filter(|(_, op)| any(op)).map(|(n, _)| n).collect()
     }
 
     /// Kills an export at its `n`th write; false where it had ended before.
@@ -97,7 +98,7 @@ fn killed_on_the_way<J: Fn(&Tree) -> Result<(), String> + Send + 'static>(
             killing.arrives(before);
         }
         let snapshot = killing.stage.server.snapshot();
-        let moments = killing.moments(victim);
+        let moments = killing.moments(victim, |_| true);
         for kill in 0..kills {
             let after = [victim, before, pick(random), pick(random)][kill % 4];
             let way = Way { before, victim, after, last: if random.chance(50) { after } else { pick(random) } };
@@ -168,7 +169,14 @@ fn line(adds: &[&str]) -> Two {
     [table.clone(), table]
 }
 
+/// The same, without what the checkpoint sums up.
+fn cleaned(mut tables: Two) -> Two {
+    tables.iter_mut().for_each(DeltaTable::clean);
+    tables
+}
+
 #[test]
+#[expect(clippy::print_stdout, reason = "the steps before a failure must be seen")]
 fn a_killed_move_of_a_log_is_brought_to_its_end_before_a_third_commit_comes() {
     let commits: Vec<(String, Two)> = [
         ("older", line(&["a", "b"])),
@@ -177,22 +185,26 @@ fn a_killed_move_of_a_log_is_brought_to_its_end_before_a_third_commit_comes() {
         ("newer", line(&["a", "b", "x", "y", "z", "zz", "zzz"])),
         ("other", line(&["q", "r", "s"])),
         ("between", line(&["a", "b", "c", "y"])),
+        ("cleaned", cleaned(line(&["a", "b", "c", "d", "e"]))),
+        ("nothing", Two::default()),
     ]
     .map(|(label, tables)| (label.to_owned(), tables))
     .into();
     let lake: Vec<_> = commits.iter().map(|(label, tables)| (label.clone(), two(tables))).collect();
     let killing = Killing::new("delta", &lake);
-    let (base, reset) = (1, 2);
-    for (before, victim) in [(base, reset), (reset, base)] {
+    let at = |label: &str| commits.iter().position(|commit| commit.0 == label).unwrap();
+    // Now and then one of them, and every pair with `MILLRACE_SOAK`.
+    let (step, each) = if std::env::var_os("MILLRACE_SOAK").is_some() { (1, 5) } else { (7, 1) };
+    let third = ["nothing", "older", "newer", "other", "between"].map(at);
+    for (before, victim) in [("cleaned", "other"), ("base", "reset"), ("reset", "base")] {
+        let (before, victim) = (at(before), at(victim));
         killing.judged.by(|_| Ok(()));
         killing.arrives(before);
         let snapshot = killing.stage.server.snapshot();
-        let moments = killing.moments(victim);
-        let mut after = [0, 3, 4, 5].into_iter().cycle();
-        // Another share of the moments each time, and every pair with `MILLRACE_SOAK`.
-        let step = if std::env::var_os("MILLRACE_SOAK").is_some() { 1 } else { 5 };
-        for n in moments.into_iter().step_by(step) {
-            for after in after.by_ref().take(if step == 1 { 4 } else { 1 }) {
+        let mut third = third.into_iter().cycle();
+        for n in killing.moments(victim, |key| key.contains("/_delta_log/")).into_iter().step_by(step) {
+            for after in third.by_ref().take(each) {
+                println!("{} → {}, killed at {n}, → {}", commits[before].0, commits[victim].0, commits[after].0);
                 killing.stage.server.restore(snapshot.clone());
                 killing.stage.server.clear_log();
                 killing.judged.by(judge_tables(TABLES, readers::delta, told_on(&commits, &[before, victim, after])));
