@@ -172,6 +172,7 @@ impl Under<'_> {
         self.progress.started(&report.run);
         self.clock.planned(report);
         report.describe(&plan);
+        self.warn(report).await;
         self.progress.planned(&plan.summary);
         self.run(&plan, folder.path(), &request.markers, &request.run).execute(report, self.progress).await;
         Ok(())
@@ -186,6 +187,14 @@ impl Under<'_> {
             return Ok(planned);
         }
         Planned::make(self.destination, &self.lease.head().await, request, view, report, self.progress).await
+    }
+
+    /// Says once a run where nothing but care keeps two exports apart.
+    async fn warn(&self, report: &mut RunReport) {
+        if let Some(weakness) = self.lease.weakness().await {
+            self.progress.note(&weakness);
+            report.notes.push(weakness);
+        }
     }
 
     async fn apply(
@@ -204,6 +213,7 @@ impl Under<'_> {
             self.finish(&request.markers).await?;
         }
         self.progress.started(&report.run);
+        self.warn(report).await;
         self.progress.planned(&plan.summary);
         self.run(plan, folder, &request.markers, &request.run).execute(report, self.progress).await;
         Ok(())

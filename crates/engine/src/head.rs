@@ -53,6 +53,27 @@ pub struct Current {
     pub success: String,
 }
 
+/// What a server makes of conditions on puts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Obedience {
+    /// It obeys them.
+    Obeyed,
+    /// It writes, whatever they say.
+    Ignored,
+    /// It answers that it knows none.
+    Refused,
+}
+
+/// What was found out about a server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConditionsFile {
+    /// Which one, as [`worker::store::Access::endpoint`]: HEAD may have been copied to another.
+    pub server: String,
+    /// What becomes of conditions there.
+    pub are: Obedience,
+}
+
 /// The document.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HeadFile {
@@ -78,6 +99,9 @@ pub struct HeadFile {
     /// Requests of the last holder that had no answer when it let go.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub doubt: Option<DoubtFile>,
+    /// What the server of HEAD makes of conditions, where that had to be found out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub conditions: Option<ConditionsFile>,
     /// Differs in every version.
     pub nonce: String,
     /// RFC 3339.
@@ -96,6 +120,7 @@ impl Default for HeadFile {
             generation: 0,
             lease: None,
             doubt: None,
+            conditions: None,
             nonce: String::new(),
             update_time: String::new(),
         }
@@ -107,6 +132,23 @@ impl HeadFile {
     #[must_use]
     pub fn expects(&self) -> Expects {
         Expects { receipt: self.current.as_ref().map(|c| c.receipt.clone()), unfinished: self.unfinished.clone() }
+    }
+
+    /// What is known of the server of `destination`: whether it obeys conditions.
+    #[must_use]
+    pub fn obedience(&self, destination: &Destination) -> Option<Obedience> {
+        let can = destination.control().capabilities();
+        let server = &destination.control().access().endpoint;
+        match &self.conditions {
+            _ if !can.conditional_put => Some(Obedience::Ignored),
+            _ if !can.conditions_vary => Some(Obedience::Obeyed),
+            found => found.as_ref().filter(|found| found.server == *server).map(|found| found.are),
+        }
+    }
+
+    /// Remembers what the server of `destination` makes of conditions.
+    pub fn found_out(&mut self, destination: &Destination, are: Obedience) {
+        self.conditions = Some(ConditionsFile { server: destination.control().access().endpoint.clone(), are });
     }
 }
 
@@ -174,16 +216,26 @@ impl Head {
 
     /// Puts `file` where this one was read, if nobody else changed it since. One try: what became of it is in the answer.
     ///
+    /// Where the server does not see to that, it is read before and after: another writer is noticed, unless it writes at the
+    /// same moment.
+    ///
     /// # Errors
     /// The store's, with the request surely or possibly not applied.
     pub async fn put(&self, destination: &Destination, file: &HeadFile) -> Result<Self, StoreError> {
+        if matches!(file.obedience(destination), Some(Obedience::Ignored | Obedience::Refused)) {
+            if nonce_there(destination).await?.unwrap_or_default() != self.file.nonce {
+                return Err(changed());
+            }
+            let put = Self::put_if(destination, file, Condition::None).await?;
+            return if nonce_there(destination).await?.as_ref() == Some(&file.nonce) { Ok(put) } else { Err(changed()) };
+        }
+        let condition = self.etag.as_ref().map_or(Condition::Absent, |etag| Condition::Match(etag.clone()));
+        Self::put_if(destination, file, condition).await
+    }
+
+    /// Puts `file` on a condition.
+    pub(crate) async fn put_if(destination: &Destination, file: &HeadFile, condition: Condition) -> Result<Self, StoreError> {
         let body = sealed(file).map_err(|e| StoreError::new(FailureKind::Other, format!("{HEAD_KEY}: {e}")))?;
-        let conditional = destination.control().capabilities().conditional_put;
-        let condition = match &self.etag {
-            _ if !conditional => Condition::None,
-            None => Condition::Absent,
-            Some(etag) => Condition::Match(etag.clone()),
-        };
         let etag = destination.put(HEAD_KEY, body, "application/json", condition).await?;
         Ok(Self { file: file.clone(), etag: Some(etag).filter(|etag| !etag.is_empty()) })
     }
@@ -199,6 +251,17 @@ impl Head {
     pub fn has_version(&self) -> bool {
         self.etag.is_some()
     }
+}
+
+fn changed() -> StoreError {
+    StoreError::new(FailureKind::Precondition, format!("somebody else changed {HEAD_KEY}"))
+}
+
+/// The nonce of what is there now.
+async fn nonce_there(destination: &Destination) -> Result<Option<String>, StoreError> {
+    let Some((body, _)) = destination.control().get_small(HEAD_KEY).await? else { return Ok(None) };
+    let file = serde_json::from_slice::<serde_json::Value>(&body).unwrap_or_default();
+    Ok(Some(file["nonce"].as_str().unwrap_or_default().to_owned()))
 }
 
 /// Refuses a HEAD that speaks for another destination.

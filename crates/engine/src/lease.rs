@@ -11,6 +11,7 @@
 //! [`Fence`] lets nothing through after that.
 
 mod document;
+mod probe;
 mod take;
 
 use std::sync::Arc;
@@ -126,6 +127,11 @@ impl Lease {
     /// HEAD as it was last read or written.
     pub async fn head(&self) -> HeadFile {
         self.head.lock().await.file.clone()
+    }
+
+    /// What a person should know where the server does not see to it that there is one writer.
+    pub async fn weakness(&self) -> Option<String> {
+        probe::weakness(&self.head.lock().await.file, &self.destination)
     }
 
     /// Who asked the run to stop.

@@ -37,12 +37,30 @@ fn holds(condition: &ETagCondition, etag: &str) -> bool {
     condition.as_etag().is_none_or(|wanted| wanted.value() == etag)
 }
 
+/// What the server makes of conditions on uploads.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Conditions {
+    /// It obeys them, as Amazon's does.
+    #[default]
+    Obeyed,
+    /// It writes, whatever they say.
+    Ignored,
+    /// It answers 501, `NotImplemented`.
+    Refused,
+}
+
 /// The conditions of a write, looked at under the lock under which it is applied.
 pub(crate) fn check_write(
+    conditions: Conditions,
     if_match: Option<&ETagCondition>,
     if_none_match: Option<&ETagCondition>,
     current: Option<&Object>,
 ) -> S3Result<()> {
+    match conditions {
+        Conditions::Obeyed => {}
+        Conditions::Refused if if_match.or(if_none_match).is_some() => return Err(s3_error!(NotImplemented)),
+        Conditions::Ignored | Conditions::Refused => return Ok(()),
+    }
     match (if_match, current) {
         (Some(_), None) => return Err(s3_error!(NoSuchKey)),
         (Some(condition), Some(object)) if !holds(condition, &object.etag) => return Err(s3_error!(PreconditionFailed)),

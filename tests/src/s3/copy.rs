@@ -52,7 +52,7 @@ pub(crate) async fn copy(shared: &Shared, req: S3Request<CopyObjectInput>) -> S3
     let if_match = of_header(&req.headers, "if-match");
     let if_none_match = of_header(&req.headers, "if-none-match");
     let current = state.bucket(&input.bucket)?.get(&input.key);
-    check_write(if_match.as_ref(), if_none_match.as_ref(), current.map(Arc::as_ref))?;
+    check_write(state.settings.conditions, if_match.as_ref(), if_none_match.as_ref(), current.map(Arc::as_ref))?;
 
     let mut object = copied(&source, &input, replaces);
     if call.fault() == Some(&Fault::FlipUnnoticed) {

@@ -37,7 +37,7 @@ use self::{access::Denial, state::Shared};
 pub use self::{
     access::{KeyPair, Permission},
     body::Body,
-    condition::DeleteConditions,
+    condition::{Conditions, DeleteConditions},
     fault::{Fate, Fault, Rule, Target, Victim},
     log::{Log, Op, is_write},
     object::{Bucket, Buckets, Object},
@@ -177,6 +177,11 @@ impl S3Server {
     /// Encrypts what is written into a bucket from now on with a key of KMS.
     pub fn encrypt(&self, bucket: &str) {
         self.shared.lock().settings.encrypted.insert(bucket.to_owned());
+    }
+
+    /// What becomes of conditions on uploads from now on.
+    pub fn conditions(&self, conditions: Conditions) {
+        self.shared.lock().settings.conditions = conditions;
     }
 
     /// The smallest part of a multipart upload, but for the last one; 5 MiB when nothing is said.

@@ -173,7 +173,7 @@ pub(crate) async fn complete(
     let upload = state.upload(&input.upload_id, &input.bucket, &input.key)?.clone();
     let parts = chosen_parts(&upload, &named, smallest)?;
     let current = state.bucket(&input.bucket)?.get(&input.key);
-    check_write(input.if_match.as_ref(), input.if_none_match.as_ref(), current.map(Arc::as_ref))?;
+    check_write(state.settings.conditions, input.if_match.as_ref(), input.if_none_match.as_ref(), current.map(Arc::as_ref))?;
     let digests: Vec<u8> = parts.iter().flat_map(|part| hex::decode(&part.etag).unwrap_or_default()).collect();
     let object = Object {
         body: Body::join(parts.iter().map(|part| part.body.clone()).collect()),

@@ -58,7 +58,7 @@ pub(crate) async fn put(shared: &Shared, req: S3Request<PutObjectInput>) -> S3Re
 
     let mut state = shared.lock();
     let current = state.bucket(&input.bucket)?.get(&input.key);
-    check_write(input.if_match.as_ref(), input.if_none_match.as_ref(), current.map(Arc::as_ref))?;
+    check_write(state.settings.conditions, input.if_match.as_ref(), input.if_none_match.as_ref(), current.map(Arc::as_ref))?;
     let object = state.insert(&call, &input.bucket, &input.key, object);
     state.record(&call, true, Some(&object.etag));
     drop(state);

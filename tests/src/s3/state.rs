@@ -13,7 +13,7 @@ use super::{
     access::{Denial, KeyPair},
     body::Body,
     call::Call,
-    condition::DeleteConditions,
+    condition::{Conditions, DeleteConditions},
     fault::{Fate, Fault, Rule},
     log::{Log, Op},
     object::{Bucket, Buckets, Object},
@@ -35,6 +35,8 @@ pub(crate) struct Settings {
     /// Buckets that unsigned requests may read.
     pub(crate) public: BTreeSet<String>,
     pub(crate) delete_conditions: DeleteConditions,
+    /// What becomes of conditions on uploads.
+    pub(crate) conditions: Conditions,
     /// Off for benchmarks of millions of requests.
     pub(crate) keep_log: bool,
 }
@@ -90,6 +92,7 @@ impl Shared {
                 encrypted: BTreeSet::new(),
                 public: BTreeSet::new(),
                 delete_conditions: DeleteConditions::Obeyed,
+                conditions: Conditions::Obeyed,
                 keep_log: true,
             },
             watchers: Vec::new(),

@@ -14,6 +14,7 @@ mod model;
 mod trouble;
 mod two;
 mod want;
+mod weak;
 
 use std::{
     collections::BTreeMap,

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::{Bed, Random, fixed_commits, rounds, want::Want};
 use crate::export::{BUCKET, Place};
 
-const HEAD: &str = "out/_millrace/HEAD.json";
+pub(super) const HEAD: &str = "out/_millrace/HEAD.json";
 
 /// Waits until something is so.
 #[track_caller]
@@ -34,7 +34,7 @@ fn lease(bed: &Bed) -> Option<Value> {
 }
 
 /// Starts an export and waits until it holds the lease and works.
-fn at_work<'a>(bed: &'a Bed, want: Want, options: &[&str]) -> Running<'a> {
+pub(super) fn at_work<'a>(bed: &'a Bed, want: Want, options: &[&str]) -> Running<'a> {
     let running = bed.export(want, options).spawn();
     until("the lease is held and the run is in HEAD", || lease(bed).is_some() && bed.stage.head()["unfinished"] != json!([]));
     running
@@ -88,7 +88,7 @@ fn of_exporters_that_start_together_each_succeeds_or_names_another() {
 }
 
 /// Freezes a run at its `n`th request to the destination, lets another one take over, and thaws it.
-fn frozen(bed: &Bed, n: u64, successor: Want) {
+pub(super) fn frozen(bed: &Bed, n: u64, successor: Want) {
     let server = &bed.stage.server;
     let victim = Victim::default();
     let fault = Fault::Signal { victim: victim.clone(), signal: Signal::STOP, fate: Fate::Applied };

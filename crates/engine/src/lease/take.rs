@@ -9,9 +9,9 @@ use worker::FailureKind;
 use worker::fence::since_boot;
 
 use super::document::{Holder, LeaseFile};
-use super::{Lease, LeaseOptions, millis};
+use super::{Lease, LeaseOptions, millis, probe};
 use crate::destination::Destination;
-use crate::head::{Head, HeadFile};
+use crate::head::{Head, HeadFile, Obedience};
 use crate::progress::Progress;
 
 /// How often a held lease is looked at.
@@ -118,12 +118,16 @@ impl Lease {
             longest_ms: millis(options.longest),
             cancel: None,
         };
-        let body = head.with(|file| {
+        let mut body = head.with(|file| {
             file.generation += 1;
             file.lease = Some(lease.clone());
         });
         let issued = since_boot();
-        let put = head.put(destination, &body).await;
+        let mut put = head.put(destination, &body).await;
+        if matches!(&put, Err(error) if error.kind == FailureKind::Unsupported) {
+            body.found_out(destination, Obedience::Refused);
+            put = head.put(destination, &body).await;
+        }
         let now = match put {
             Ok(now) if now.has_version() => now,
             // What is there decides, whatever the answer was.
@@ -137,7 +141,8 @@ impl Lease {
                 },
             },
         };
-        let doubt = now.file.doubt.as_ref().map(super::DoubtFile::left);
+        let (now, unanswered) = probe::probe(destination, now, options.longest).await?;
+        let doubt = now.file.doubt.as_ref().map(super::DoubtFile::left).max(unanswered);
         let lease = Self::new(destination, now, options, issued, stop.clone());
         if let Some(left) = doubt {
             lease.fence.doubt(left);

@@ -62,6 +62,8 @@ pub struct Capabilities {
     pub server_copy: bool,
     /// [`Condition`]s are obeyed, by the store itself.
     pub conditional_put: bool,
+    /// That they are obeyed is said of the protocol: servers that speak it may ignore them, or refuse them.
+    pub conditions_vary: bool,
     /// User metadata is kept.
     pub user_metadata: bool,
     /// The content type is kept.

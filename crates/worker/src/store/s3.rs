@@ -47,6 +47,9 @@ use crate::limit::window::{Place, Window};
 
 const MOST_PARTS: u64 = 10_000;
 
+/// The endpoint of Amazon's own S3, in [`Access`].
+const AMAZON: &str = "s3|aws";
+
 /// What one store writes, beside the objects themselves.
 #[derive(Debug, Clone)]
 pub(crate) struct S3Options {
@@ -168,6 +171,7 @@ impl Store for S3Store {
         Capabilities {
             server_copy: true,
             conditional_put: true,
+            conditions_vary: self.access.endpoint != AMAZON,
             user_metadata: true,
             content_type: true,
             etag_is_md5: !self.options.opaque_etags,
