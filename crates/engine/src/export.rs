@@ -247,6 +247,9 @@ impl Under<'_> {
         if let Some(cancel) = self.lease.cancelled().filter(|_| report.state == State::Cancelled) {
             report.fail(&cancelled(&cancel));
         }
+        if self.lease.check().is_ok() {
+            self.destination.sweep().await;
+        }
         if let Err(error) = self.lease.release().await {
             tracing::warn!("the lease cannot be released; the next run waits for it to end: {error}");
         }

@@ -95,9 +95,6 @@ impl Run<'_> {
         if let Err(error) = self.record(report).await {
             tracing::warn!("the run's record cannot be written: {error}");
         }
-        if self.lease.check().is_ok() {
-            self.destination.sweep().await;
-        }
     }
 
     /// One go from HEAD to the marker.

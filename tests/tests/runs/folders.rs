@@ -95,6 +95,8 @@ fn killed(seed: u64, kill: impl FnOnce(&Bed, &mut Random)) {
     let temporary: Vec<_> =
         files(&root).unwrap().into_keys().filter(|key| key.contains(".tmp") || key.contains(".millrace")).collect();
     assert_eq!(temporary, Vec::<String>::new(), "seed {seed}");
+    // What a kill left that came before its run had the lease is removed by the next run that has something to do.
+    bed.exported(Want::all("D"), &[]);
     assert_eq!(left_over(&root), Vec::<PathBuf>::new(), "seed {seed}");
 }
 
