@@ -6,10 +6,11 @@
 use std::{sync::Arc, time::Instant};
 
 use axum::body::Body;
+use chrono::{NaiveDateTime, TimeDelta, Utc};
 use hyper::{
     Request, Response, StatusCode,
     body::{Body as _, Incoming},
-    header::CONTENT_TYPE,
+    header::{CONTENT_TYPE, DATE, HeaderMap},
 };
 use s3s::service::S3Service;
 
@@ -37,6 +38,13 @@ pub(crate) fn handler(shared: Arc<Shared>, service: S3Service) -> Handler {
 async fn process(shared: Arc<Shared>, service: S3Service, request: Request<Incoming>, call: Arc<Call>) -> Answer {
     let mut request = request.map(s3s::Body::from);
     request.extensions_mut().insert(Arc::clone(&call));
+    let ahead = shared.lock().settings.ahead;
+    let refused = too_skewed(request.headers(), ahead);
+    if let Some(response) = refused {
+        call.note(|op| op.status = response.status().as_u16());
+        shared.lock().finish(&call);
+        return Ok(response.map(Body::new));
+    }
     let answer = match service.call(request).await {
         Ok(response) => spoil(&call, response),
         Err(_) => Some(Err(DropConnection)),
@@ -77,6 +85,18 @@ fn error(status: u16, code: &str) -> Response<s3s::Body> {
     *response.status_mut() = StatusCode::from_u16(status).unwrap();
     response.headers_mut().insert(CONTENT_TYPE, "application/xml".parse().unwrap());
     response
+}
+
+/// The refusal of a signature that is more than a quarter of an hour off the server's clock.
+fn too_skewed(headers: &HeaderMap, ahead: i64) -> Option<Response<s3s::Body>> {
+    let signed = NaiveDateTime::parse_from_str(headers.get("x-amz-date")?.to_str().ok()?, "%Y%m%dT%H%M%SZ").ok()?.and_utc();
+    let now = Utc::now() + TimeDelta::seconds(ahead);
+    if (now - signed).abs() <= TimeDelta::minutes(15) {
+        return None;
+    }
+    let mut response = error(403, "RequestTimeTooSkewed");
+    response.headers_mut().insert(DATE, now.format("%a, %d %b %Y %H:%M:%S GMT").to_string().parse().unwrap());
+    Some(response)
 }
 
 fn error_code(body: &[u8]) -> Option<String> {

@@ -35,6 +35,8 @@ pub(crate) struct Settings {
     /// Buckets that unsigned requests may read.
     pub(crate) public: BTreeSet<String>,
     pub(crate) delete_conditions: DeleteConditions,
+    /// How far its clock is ahead of this machine's, in seconds.
+    pub(crate) ahead: i64,
     /// What becomes of conditions on uploads.
     pub(crate) conditions: Conditions,
     /// Off for benchmarks of millions of requests.
@@ -92,6 +94,7 @@ impl Shared {
                 encrypted: BTreeSet::new(),
                 public: BTreeSet::new(),
                 delete_conditions: DeleteConditions::Obeyed,
+                ahead: 0,
                 conditions: Conditions::Obeyed,
                 keep_log: true,
             },

@@ -213,3 +213,20 @@ fn a_request_that_lands_late_within_its_bound_does_no_harm() {
         server.assert_no_violations();
     }
 }
+
+#[test]
+fn a_store_whose_clock_is_hours_off_and_jumps_changes_nothing() {
+    let bed = Bed::at(fixed_commits(20), Place::Folder, Place::Bucket);
+    let server = &bed.stage.server;
+    const HOURS: i64 = 3600;
+    for (label, before, during) in [("A", 5 * HOURS, 5 * HOURS), ("B", -7 * HOURS, 3 * HOURS), ("C", 0, -30 * HOURS)] {
+        server.set_clock(before);
+        server.latency(Duration::from_millis(40));
+        let running = at_work(&bed, Want::all(label), &["--full", "--concurrency", "2", "--lease-ttl", "5s"]);
+        server.set_clock(during);
+        let outcome = running.wait().expect_code(0);
+        bed.is_at_rest(Want::all(label), &outcome);
+        assert!(outcome.stderr.contains("signed with the store's"), "{outcome}");
+    }
+    server.assert_no_violations();
+}
