@@ -216,9 +216,9 @@ fn a_request_that_lands_late_within_its_bound_does_no_harm() {
 
 #[test]
 fn a_store_whose_clock_is_hours_off_and_jumps_changes_nothing() {
+    const HOURS: i64 = 3600;
     let bed = Bed::at(fixed_commits(20), Place::Folder, Place::Bucket);
     let server = &bed.stage.server;
-    const HOURS: i64 = 3600;
     for (label, before, during) in [("A", 5 * HOURS, 5 * HOURS), ("B", -7 * HOURS, 3 * HOURS), ("C", 0, -30 * HOURS)] {
         server.set_clock(before);
         server.latency(Duration::from_millis(40));
