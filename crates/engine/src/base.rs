@@ -351,6 +351,12 @@ async fn found(destination: &Destination, force: bool, base: &mut Base) -> Resul
             return Err(Error::guard(format!("{}{at} is a destination of its own", destination.location()))
                 .with_help("choose a destination beside it, or use --force"));
         }
+        if !force && one.key.strip_prefix(OWN_FOLDER).is_some_and(|rest| rest.starts_with("/receipts/")) {
+            return Err(Error::guard(format!("{} has receipts, and no {HEAD_KEY} that names them", destination.status()))
+                .with_help(
+                    "restore it; or say by --from which commit is there; or use --force: what earlier exports left is then foreign, and stays",
+                ));
+        }
         if is_marker(&one.key) {
             base.listed.insert(one.key.clone());
         }

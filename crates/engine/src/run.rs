@@ -461,7 +461,12 @@ struct Changes {
 /// The store's.
 pub(crate) async fn is_finished(destination: &Destination, head: &HeadFile, markers: &MarkerOptions) -> Result<bool> {
     let Some(current) = head.current.as_ref().filter(|_| head.marker == Some(MarkerState::Written)) else { return Ok(false) };
-    marker::is_finished(destination, current, markers.keep_success).await
+    marker::is_finished(destination, current, &success_text(current), markers.keep_success).await
+}
+
+/// What SUCCESS says of what is there.
+fn success_text(current: &Current) -> String {
+    marker::success_text(&current.run, &current.commit, current.objects, &current.view.selection)
 }
 
 /// Finishes what follows a commit point: every other status marker goes, SUCCESS comes, HEAD says so. Idempotent.
@@ -471,7 +476,7 @@ pub(crate) async fn is_finished(destination: &Destination, head: &HeadFile, mark
 pub(crate) async fn finish_marker(destination: &Destination, lease: &Lease, keep_success: bool) -> Result<()> {
     let head = lease.head().await;
     let Some(current) = head.current else { return Ok(()) };
-    let text = marker::success_text(&current.run, &current.commit, current.objects, &current.view.selection);
+    let text = success_text(&current);
     let written = head.marker == Some(MarkerState::Written);
     marker::finish(destination, &current, text, keep_success, written).await?;
     if !written {

@@ -144,6 +144,9 @@ fn a_status_marker_that_somebody_touched_is_put_right_by_a_run_with_nothing_to_d
     let report = stage.exported("load", &[]);
     assert_eq!(report["requests"]["data"], 0);
     assert_eq!(stage.status_markers(), before);
+    stage.put_foreign(&success(&load), "forged");
+    stage.exported("load", &[]);
+    assert_eq!(stage.status_markers(), before);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use millrace_tests::{
     tree::edited,
 };
 
-use super::{Bed, fixed_commits, want::Want};
+use super::{Bed, Stage, fixed_commits, want::Want};
 use crate::export::{BUCKET, PREFIX, Place};
 
 /// A destination with a receipt and a run that was killed when its journal had some outcomes.
@@ -130,4 +130,22 @@ fn a_mangled_receipt() {
     // A base that contradicts HEAD makes every receipt count.
     each_way("/receipts/", "receipt.json", Some("D"));
     each_way("/receipts/", "changes.parquet", Some("D"));
+}
+
+#[test]
+fn a_head_that_is_gone_beside_receipts() {
+    let stage = Stage::s3("orders");
+    stage.exported("load", &[]);
+    let head = format!("{PREFIX}_millrace/HEAD.json");
+    stage.server.delete(BUCKET, &head);
+    let before = stage.server.snapshot().tree(BUCKET, "");
+    for options in [&[][..], &["--full"]] {
+        let refusal = stage.export_to("day4", "out", options).expect_code(3).json();
+        assert!(refusal["error"]["message"].as_str().unwrap().contains("has receipts, and no _millrace/HEAD.json"), "{refusal}");
+        assert!(refusal["error"]["help"].as_str().unwrap().contains("--from"), "{refusal}");
+    }
+    assert_eq!(stage.server.snapshot().tree(BUCKET, ""), before, "nothing was written");
+    let load = stage.lake.commit("load").id.clone();
+    stage.exported("day4", &["--from", &load]);
+    assert_eq!(stage.data(), stage.expected("day4"));
 }
