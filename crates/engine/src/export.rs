@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use planner::overview::PlanOverview;
 use planner::plan::{PlanFile, fetch_plan, move_plan, takes_a_plan, takes_a_plan_at, upload_plan};
-use planner::{Error, Location, Result, Stores, View, guard};
+use planner::{Error, ErrorKind, Location, Result, Stores, View, guard};
 use tokio_util::sync::CancellationToken;
 use worker::Registry;
 use worker::copy::route::{Facts, Route};
@@ -78,7 +78,7 @@ async fn export_into(
             };
             match planned {
                 // Somebody who was quicker may have put away what was read.
-                Err(_) if moved_on(&destination, &head).await => continue,
+                Err(error) if may_pass(&error) && moved_on(&destination, &head).await => continue,
                 planned => Some(planned?),
             }
         };
@@ -94,6 +94,11 @@ async fn export_into(
 
 /// Others that were quicker before a run gives up.
 const RACES: u32 = 5;
+
+/// What was read may have been on its way out.
+fn may_pass(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Unreachable)
+}
 
 /// HEAD is another than it was.
 async fn moved_on(destination: &Destination, head: &Head) -> bool {
@@ -324,7 +329,7 @@ async fn plan_into(
     let (folder, Prepared { plan, overview, moving }) = loop {
         let (head, folder) = (Head::read(&destination).await?, beside(into)?);
         match prepare(&destination, &head.file, request, &view, &report.run, folder.path(), progress).await {
-            Err(_) if races > 0 && moved_on(&destination, &head).await => races -= 1,
+            Err(error) if races > 0 && may_pass(&error) && moved_on(&destination, &head).await => races -= 1,
             prepared => break (folder, prepared?),
         }
     };

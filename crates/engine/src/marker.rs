@@ -54,8 +54,11 @@ pub async fn list(destination: &Destination) -> Result<Vec<String>> {
     Ok(sizes(destination).await?.into_iter().map(|(key, _)| key).collect())
 }
 
-/// The status markers that are there, and how many bytes each has.
-async fn sizes(destination: &Destination) -> Result<Vec<(String, u64)>> {
+/// A status marker, and how many bytes it has.
+type Found = (String, u64);
+
+/// The status markers that are there.
+async fn sizes(destination: &Destination) -> Result<Vec<Found>> {
     let found = destination.list(PREFIX).await?;
     Ok(found.into_iter().filter(|l| is_status_marker(&l.key)).map(|l| (l.key, l.size)).collect())
 }
@@ -79,12 +82,11 @@ pub async fn success_off(destination: &Destination, commit: &str, keep: bool) ->
 /// # Errors
 /// The store's.
 pub async fn finish(destination: &Destination, current: &Current, body: String, keep: bool, written: bool) -> Result<()> {
-    if written && is_finished(destination, current, &body, keep).await? {
+    let there = sizes(destination).await?;
+    if written && is_right(&there, current, &body, keep) {
         return Ok(());
     }
-    let there = list(destination).await?;
-    let stale = stale(&there, &current.success, &current.commit, keep);
-    for key in stale {
+    for (key, _) in stale(&there, &current.success, &current.commit, keep) {
         destination.delete(key).await?;
     }
     put(destination, &current.success, body).await
@@ -95,11 +97,13 @@ pub async fn finish(destination: &Destination, current: &Current, body: String, 
 /// # Errors
 /// The store's.
 pub async fn is_finished(destination: &Destination, current: &Current, body: &str, keep: bool) -> Result<bool> {
-    let there = sizes(destination).await?;
-    // Somebody's other text has another length, as a rule; to read it would be a request for every run.
-    let right = there.iter().any(|(key, size)| *key == current.success && *size == body.len() as u64);
-    let names: Vec<String> = there.into_iter().map(|(key, _)| key).collect();
-    Ok(right && stale(&names, &current.success, &current.commit, keep).is_empty())
+    Ok(is_right(&sizes(destination).await?, current, body, keep))
+}
+
+/// Somebody's other text has another length, as a rule; to read it would be a request for every run.
+fn is_right(there: &[Found], current: &Current, body: &str, keep: bool) -> bool {
+    let success = there.iter().any(|(key, size)| *key == current.success && *size == body.len() as u64);
+    success && stale(there, &current.success, &current.commit, keep).is_empty()
 }
 
 /// After a failure: FAILURE comes, then every other status marker goes.
@@ -108,16 +112,16 @@ pub async fn is_finished(destination: &Destination, current: &Current, body: &st
 /// The store's.
 pub async fn fail(destination: &Destination, name: &str, commit: &str, body: String, keep: bool) -> Result<()> {
     put(destination, name, body).await?;
-    for key in stale(&list(destination).await?, name, commit, keep) {
+    for (key, _) in stale(&sizes(destination).await?, name, commit, keep) {
         destination.delete(key).await?;
     }
     Ok(())
 }
 
 /// The markers that do not say how things are. `keep`: SUCCESS of other commits stays as history.
-fn stale<'a>(there: &'a [String], name: &str, commit: &str, keep: bool) -> Vec<&'a String> {
+fn stale<'a>(there: &'a [Found], name: &str, commit: &str, keep: bool) -> Vec<&'a Found> {
     let history = |key: &str| keep && key.ends_with("_SUCCESS") && !key.contains(commit);
-    there.iter().filter(|key| **key != name && !history(key)).collect()
+    there.iter().filter(|(key, _)| key != name && !history(key)).collect()
 }
 
 /// Writes a status marker.

@@ -25,6 +25,7 @@ use planner::{Error, ErrorKind, Result, View};
 use crate::base::stored_plan;
 use crate::destination::Destination;
 use crate::export::Under;
+use crate::guards::check_deletes;
 use crate::head::HeadFile;
 use crate::prepare::{self, Prepared, prepare, temporary};
 use crate::progress::Silent;
@@ -165,5 +166,6 @@ async fn back(under: &Under<'_>, request: &ExportRequest, moving: &Moving) -> Re
     let view = prepare::view(&request)?;
     let (folder, run) = (temporary()?, ulid::Ulid::new().to_string());
     let Prepared { plan, .. } = prepare(under.destination, &head, &request, &view, &run, folder.path(), &Silent).await?;
+    check_deletes(&plan, &request.guards)?;
     Ok(Some((plan, folder)))
 }

@@ -100,7 +100,8 @@ impl Tls {
         ends.insert(to.clone(), near);
         let connector = keys.connector.clone();
         tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
+            loop {
+                let (stream, _) = accepted(&listener).await;
                 tokio::spawn(outwards(stream, connector.clone(), to.clone()));
             }
         });
@@ -112,14 +113,8 @@ impl Tls {
         let acceptor = self.0.as_ref()?.acceptor.clone();
         let task = tokio::spawn(async move {
             loop {
-                match listener.accept().await {
-                    Ok((stream, from)) => drop(tokio::spawn(inwards(stream, from, acceptor.clone(), inner))),
-                    // Too many open files: others close theirs.
-                    Err(error) => {
-                        tracing::warn!("a connection cannot be taken: {error}");
-                        tokio::time::sleep(Duration::from_millis(100)).await;
-                    }
-                }
+                let (stream, from) = accepted(&listener).await;
+                tokio::spawn(inwards(stream, from, acceptor.clone(), inner));
             }
         });
         Some(Front(task.abort_handle()))
@@ -141,6 +136,19 @@ impl Tls {
             Error::unreachable(format!("no TLS with {to}: {e}"))
                 .with_help("all parts of the cluster need certificates of one authority (--tls, --cluster-tls), or none of them")
         })
+    }
+}
+
+/// The next connection. An error ends nothing: of too many open files others close theirs.
+async fn accepted(listener: &TcpListener) -> (TcpStream, SocketAddr) {
+    loop {
+        match listener.accept().await {
+            Ok(one) => return one,
+            Err(error) => {
+                tracing::warn!("a connection cannot be taken: {error}");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
     }
 }
 

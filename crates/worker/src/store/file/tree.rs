@@ -39,6 +39,8 @@ pub struct Tree {
     root: PathBuf,
     folders: Mutex<HashMap<String, Arc<OwnedFd>>>,
     unsynced: Mutex<Unsynced>,
+    /// Held while changes become durable: whoever asks meanwhile must not be told that theirs are.
+    syncing: Mutex<()>,
     /// The root, where one call makes all files durable. Kept open: it tells of what failed since it was opened.
     together: OnceLock<Option<OwnedFd>>,
     /// Why files that were to become durable may be lost.
@@ -70,6 +72,7 @@ impl Tree {
             root,
             folders: Mutex::default(),
             unsynced: Mutex::default(),
+            syncing: Mutex::default(),
             together: OnceLock::new(),
             lost: OnceLock::new(),
             turns: Semaphore::new(cores * 2),
@@ -230,6 +233,7 @@ impl Tree {
 
     /// Makes all changes of folders durable, and the files that were left to it.
     pub(super) fn sync(&self) -> StoreResult<()> {
+        let _one = self.syncing.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(error) = self.lost.get() {
             return Err(error.clone());
         }
@@ -241,14 +245,17 @@ impl Tree {
         };
         let error = match end {
             Ok(None | Some(Ok(()))) => return Ok(()),
-            Ok(Some(Err(error))) => failure(error).context("making changes durable"),
+            Ok(Some(Err(error))) => {
+                let error = failure(error).context("making changes durable");
+                if self.syncs_together() {
+                    let _ = self.lost.set(error.clone());
+                }
+                error
+            }
             Err(error) => error,
         };
         // What was not synced is still to be: the next call must not believe otherwise.
         self.unsynced().many = true;
-        if self.syncs_together() {
-            let _ = self.lost.set(error.clone());
-        }
         Err(error)
     }
 
