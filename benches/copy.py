@@ -106,9 +106,9 @@ def versitygw(folder):
     return [f"127.0.0.1:{port}" for port in ports]
 
 
-def own_server(latency):
+def own_server(latency, fail=0):
     port = free_port()
-    start([str(BIN / "millrace-s3"), "--port", str(port), "--latency-ms", str(latency)], port)
+    start([str(BIN / "millrace-s3"), "--port", str(port), "--latency-ms", str(latency), "--fail-percent", str(fail)], port)
     return f"127.0.0.1:{port}"
 
 
@@ -284,6 +284,23 @@ def copies(work, host, folder, connections):
     others(f"PUT, {work}", host, str(folder), "s3://dest/put", len(listed), ceiling)
 
 
+def failing(work, folder):
+    """COPY from a server that answers a share of the requests with 503: the ceiling is the same run without."""
+    clean = None
+    for fail in (0, 20):
+        host = own_server(20, fail)
+        env = client_env(host)
+        for name in ("lake", "dest"):
+            bucket(host, name)
+        lake_of("lake+s3://lake/ns?ref=main", folder, env)
+        wall, cpu, peak, text = millrace("export", "lake+s3://lake/ns?ref=main", "s3://dest/copy", "--assume-empty", env=env)
+        report = json.loads(text)
+        assert report["failed"] == 0 and report["copied"] == COUNT, text[:2000]
+        row(f"{work}, {fail} % answered with 503", "millrace", COUNT, wall, cpu, peak, report["requests"]["data"], clean)
+        clean = clean or COUNT / wall
+        stop()
+
+
 def large(hosts, folder):
     """Large objects from one server to another, through the client, beside the bare GETs and PUTs."""
     files(folder / "large", LARGE, LARGE_MIB << 20)
@@ -346,6 +363,7 @@ def main():
     shutil.rmtree(ROOT / "s3")
     copies(f"{COUNT} × {SIZE} B, 20 ms of latency", own_server(20), ROOT / "small/files", 256)
     stop()
+    failing(f"COPY, {COUNT} × {SIZE} B, 20 ms of latency", ROOT / "small/files")
     files_to_files(ROOT / "small/files")
     shutil.rmtree(ROOT / "small")
     large(versitygw(ROOT), ROOT)

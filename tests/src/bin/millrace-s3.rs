@@ -1,6 +1,6 @@
 //! Serves the test bed's S3 server for benchmarks and manual trials.
 //!
-//! `millrace-s3 [--port N] [--bucket NAME]… [--load-lake DIR]… [--latency-ms N]`
+//! `millrace-s3 [--port N] [--bucket NAME]… [--load-lake DIR]… [--latency-ms N] [--fail-percent N]`
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
@@ -11,11 +11,15 @@
 
 use std::{path::Path, time::Duration};
 
-use millrace_tests::{lakes::Lake, s3::S3Server};
+use millrace_tests::{
+    lakes::Lake,
+    s3::{Fault, Rule, S3Server, Target},
+};
 
 const USAGE: &str = "Serves the test bed's S3 server until it is killed, and prints the environment that its clients need.
 
-Usage: millrace-s3 [--port N] [--bucket NAME]... [--load-lake DIR]... [--latency-ms N]";
+Usage: millrace-s3 [--port N] [--bucket NAME]... [--load-lake DIR]... [--latency-ms N]
+                   [--fail-percent N]   so many of 100 copies are answered with 503";
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -34,6 +38,10 @@ fn main() {
             "--bucket" => server.create_bucket(value),
             "--load-lake" => Lake::open(Path::new(value)).load(&server),
             "--latency-ms" => server.latency(Duration::from_millis(value.parse().unwrap())),
+            "--fail-percent" => {
+                let fault = Fault::error(503, "ServiceUnavailable");
+                server.fault(Rule::new(Target::on("CopyObject"), fault).chance(value.parse::<u64>().unwrap() * 10, 7));
+            }
             other => {
                 eprintln!("error: unknown argument {other}\n\n{USAGE}");
                 std::process::exit(2);
