@@ -56,7 +56,7 @@ fn it_grows_to_its_ceiling_within_few_rounds() {
 
 #[test]
 fn one_slow_round_does_not_end_the_doubling_and_two_do() {
-    for (slow, window) in [(1, 256), (2, 128)] {
+    for (slow, window) in [(1, 256), (2, 64)] {
         let mut store = Simulated::new(256);
         store.round();
         assert_eq!(store.aimd.window(), 64);
