@@ -133,9 +133,7 @@ impl DistributionPolicy for Placement {
                 seen.push(stage.stage_id);
                 memory.learn(id, stage);
             }
-            if !memory.failed.is_empty() {
-                there.extend(graph.running_tasks().into_iter().map(|task| task.executor_id));
-            }
+            there.extend(graph.running_tasks().into_iter().map(|task| task.executor_id));
         }
         let mut rotation = Rotation::new(budgets, memory.distrusted.keys().cloned().collect());
         let mut bound = Vec::new();
