@@ -10,6 +10,8 @@
 //! it, and what has none is submitted again. Attempts of which nobody knows whether they ended are in doubt for as long as an
 //! executor works without looking at the lease, and a request may go without an answer.
 
+pub(crate) mod asking;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,19 +35,10 @@ use crate::lease::Lease;
 use crate::prepare::temporary;
 use crate::progress::{Progress, RoundProgress};
 use crate::request::ClusterOptions;
+use asking::{Asking, PAUSE, STALLED, TRIES};
 
-/// How often a job is asked how it does: at first, and at most.
-const ASKED: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(500));
 /// How often the journal is looked at.
 const LOOKED: Duration = Duration::from_secs(2);
-/// How long a cluster may be without executors.
-const NO_EXECUTORS: Duration = Duration::from_mins(1);
-/// How long a scheduler may be out of reach.
-const NO_SCHEDULER: Duration = Duration::from_secs(10);
-/// Jobs without any progress that end the run.
-const TRIES: u32 = 3;
-/// Nothing new in the journal for so long, beyond the longest request: the job hangs.
-const STALLED: Duration = Duration::from_mins(2);
 /// How long a stopped run waits for its tasks to end.
 const GRACE: Duration = Duration::from_secs(6);
 
@@ -136,23 +129,10 @@ impl<'a> ClusterSession<'a> {
         Ok(session)
     }
 
-    /// Waits until the cluster has executors.
+    /// Waits until there is somebody to run what is submitted.
     async fn executors(&self, progress: &dyn Progress) -> Result<()> {
-        let (since, mut said) = (Instant::now(), false);
-        while !self.cluster.has_executors().await? {
-            if since.elapsed() >= NO_EXECUTORS {
-                return Err(Error::unreachable(format!("the scheduler at {} has no executors", self.cluster.address()))
-                    .with_help("start some (millrace executor --scheduler …), or run the same command without --cluster"));
-            }
-            if !std::mem::replace(&mut said, true) {
-                progress.note("waiting for executors: the cluster has none");
-            }
-            tokio::select! {
-                () = tokio::time::sleep(ASKED.1) => {}
-                () = self.lease.stop().cancelled() => return Ok(()),
-            }
-        }
-        Ok(())
+        let waiting = || progress.note("waiting for executors: the cluster has none");
+        asking::executors(&self.cluster, self.lease.stop(), "run the same command without --cluster", waiting).await
     }
 
     /// Runs a step whose rows are `rows`; their outcomes. Of a stopped one, those there are.
@@ -227,24 +207,18 @@ impl<'a> ClusterSession<'a> {
         let table = ShardsTable { rows: ShardRows::Plan, folder: self.folder.clone(), files };
         let name = format!("{} {}", self.task.run, step.action.as_str());
         let job = self.cluster.submit(&name, &self.task, &table).await?;
-        let mut wait = ASKED.0;
-        let (mut looked, mut moved, mut answered) = (Instant::now(), Instant::now(), Instant::now());
+        let mut asking = Asking::default();
+        let (mut looked, mut moved) = (Instant::now(), Instant::now());
         loop {
-            tokio::select! {
-                () = tokio::time::sleep(wait) => {}
-                () = self.lease.stop().cancelled() => {
+            match asking.next(&self.cluster, &job, self.lease.stop()).await? {
+                Some(JobState::Running) => {}
+                Some(JobState::Done(_)) => return Ok(Ended::Done),
+                Some(JobState::Failed(error)) => return Ok(Ended::Badly(error)),
+                None => {
                     self.cluster.cancel(&job).await?;
                     self.wait_for_attempts(known).await;
                     return Ok(Ended::Stopped);
                 }
-            }
-            wait = (wait * 2).min(ASKED.1);
-            match self.cluster.state(&job).await {
-                Ok(JobState::Running) => answered = Instant::now(),
-                Ok(JobState::Done(_)) => return Ok(Ended::Done),
-                Ok(JobState::Failed(error)) => return Ok(Ended::Badly(error)),
-                Err(error) if answered.elapsed() >= NO_SCHEDULER => return Err(error),
-                Err(error) => tracing::debug!("{error}"),
             }
             if looked.elapsed() >= LOOKED {
                 looked = Instant::now();
@@ -269,7 +243,7 @@ impl<'a> ClusterSession<'a> {
         while since.elapsed() < GRACE {
             match Attempts::read(self.registry, &self.task).await {
                 Ok(attempts) if attempts.open.is_subset(&known.attempts) => return,
-                Ok(_) | Err(_) => tokio::time::sleep(ASKED.1).await,
+                Ok(_) | Err(_) => tokio::time::sleep(PAUSE).await,
             }
         }
     }

@@ -13,23 +13,16 @@ use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use planner::table::{MergePart, MergeTask, Merges, part_of};
 use planner::{Error, ErrorKind, Result};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use worker::cluster::{Cluster, CopyTask, JobState, MergeJob, Results};
 
+use crate::cluster::asking::{self, Asking, STALLED, TRIES};
 use crate::request::ClusterOptions;
 
 /// Parts of a job.
 const JOB: usize = 64;
 /// Jobs at a time: one whose rows are fetched, and the next one.
 const AHEAD: usize = 2;
-/// How often a job is asked how it does: at first, and at most.
-const ASKED: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(500));
-/// How often a part is tried.
-const TRIES: u32 = 3;
-/// How long a scheduler may be out of reach, and a cluster without executors.
-const NO_SCHEDULER: Duration = Duration::from_secs(10);
-const NO_EXECUTORS: Duration = Duration::from_mins(1);
-/// A job that takes longer than this, and a second more for each megabyte of its ranges, hangs.
-const STALLED: Duration = Duration::from_mins(2);
 
 /// Merges on a cluster.
 #[derive(Debug, Clone)]
@@ -104,7 +97,7 @@ impl Merging {
     async fn run(&self, parts: &[MergePart]) -> Result<Results> {
         let mut tries = 0;
         loop {
-            self.executors().await?;
+            asking::executors(&self.cluster, &CancellationToken::new(), "plan without --cluster", || ()).await?;
             tries += 1;
             match self.job(parts).await {
                 Err(error) if error.kind() == ErrorKind::Unreachable && tries < TRIES => {
@@ -116,41 +109,25 @@ impl Merging {
         }
     }
 
-    async fn executors(&self) -> Result<()> {
-        let since = Instant::now();
-        while !self.cluster.has_executors().await? {
-            if since.elapsed() >= NO_EXECUTORS {
-                return Err(Error::unreachable(format!("the scheduler at {} has no executors", self.cluster.address()))
-                    .with_help("start some (millrace executor --scheduler …), or plan without --cluster"));
-            }
-            tokio::time::sleep(ASKED.1).await;
-        }
-        Ok(())
-    }
-
     async fn job(&self, parts: &[MergePart]) -> Result<Results> {
         let job = Running { cluster: &self.cluster, id: Some(self.cluster.submit_merge(&self.job, parts).await?) };
         let bytes: u64 = parts.iter().map(|part| part.bytes).sum();
         let bound = STALLED + Duration::from_secs(bytes >> 20);
-        let (mut wait, since, mut answered) = (ASKED.0, Instant::now(), Instant::now());
+        let (mut asking, since, never) = (Asking::default(), Instant::now(), CancellationToken::new());
         loop {
-            tokio::time::sleep(wait).await;
-            wait = (wait * 2).min(ASKED.1);
-            match self.cluster.state(job.id.as_deref().unwrap_or_default()).await {
-                Ok(JobState::Running) if since.elapsed() >= bound => {
+            match asking.next(&self.cluster, job.id.as_deref().unwrap_or_default(), &never).await? {
+                Some(JobState::Running) if since.elapsed() >= bound => {
                     return Err(Error::unreachable(format!("the cluster merged nothing for {bound:?}")));
                 }
-                Ok(JobState::Running) => answered = Instant::now(),
-                Ok(JobState::Done(results)) => {
+                Some(JobState::Done(results)) => {
                     job.over();
                     return Ok(results);
                 }
-                Ok(JobState::Failed(error)) => {
+                Some(JobState::Failed(error)) => {
                     job.over();
                     return Err(error);
                 }
-                Err(error) if answered.elapsed() >= NO_SCHEDULER => return Err(error),
-                Err(error) => tracing::debug!("{error}"),
+                Some(JobState::Running) | None => {}
             }
         }
     }

@@ -8,8 +8,10 @@
 //! row have the tries of [`Retry::default`].
 //!
 //! # Retries
-//! The wait doubles, is drawn at random from its upper half, and is never shorter than the store asked for. Only failures
-//! that may pass are tried again, and only requests that are safe to repeat: one whose answer got lost may have been applied.
+//! The wait doubles, is drawn at random from its upper half, and is never shorter than the store asked for. While the store
+//! answers others of the run, a failure is one request's bad luck, and the first waits are short: of a million requests of
+//! which one in five fails, some fail seven times, and the run's end would wait for them. Only failures that may pass are
+//! tried again, and only requests that are safe to repeat: one whose answer got lost may have been applied.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -23,6 +25,11 @@ use crate::store::{FailureKind, StoreError, StoreResult};
 
 /// However long a store asks to be left alone, it is asked again after this.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(30);
+
+/// Failures of a run in a row up to which its store is taken for one that answers.
+const BAD_LUCK: u32 = 4;
+/// Waits that do not double yet where the store answers others.
+const SHORT_WAITS: u32 = 2;
 
 tokio::task_local! {
     static BUDGET: Budget;
@@ -95,7 +102,7 @@ impl Retry {
                 Err(error) if !repeat.allows(error.kind) => return Err(error),
                 Err(error) => {
                     let wait = match &budget {
-                        Some(budget) => budget.take().then(|| budget.0.retry.wait(tried, &error)),
+                        Some(budget) => budget.take().then(|| budget.wait(tried, &error)),
                         None => (tried < self.tries).then(|| self.wait(tried, &error)),
                     };
                     let Some(wait) = wait else { return Err(after(error, tried, budget.as_ref())) };
@@ -117,7 +124,7 @@ impl Retry {
 /// Waits for the `tried`th retry of something that is not a request of its own, such as the rest of a body. False when no
 /// retries are left, or outside of a row.
 pub(crate) async fn again(tried: u32, error: &StoreError) -> bool {
-    let wait = Budget::current().filter(Budget::take).map(|budget| budget.0.retry.wait(tried.max(1), error));
+    let wait = Budget::current().filter(Budget::take).map(|budget| budget.wait(tried.max(1), error));
     let Some(wait) = wait else { return false };
     tracing::debug!(tried, kind = error.kind.as_str(), "going on in {wait:?}: {}", error.message);
     tokio::time::sleep(wait).await;
@@ -139,21 +146,27 @@ fn after(error: StoreError, tried: u32, budget: Option<&Budget>) -> StoreError {
 pub struct Allowance {
     left: AtomicU32,
     most: u32,
+    /// What was taken since the last success.
+    in_a_row: AtomicU32,
 }
 
 impl Allowance {
     /// One of `most` retries.
     #[must_use]
     pub fn new(most: u32) -> Self {
-        Self { left: AtomicU32::new(most), most }
+        Self { left: AtomicU32::new(most), most, in_a_row: AtomicU32::new(0) }
     }
 
     fn take(&self) -> bool {
+        self.in_a_row.fetch_add(1, Ordering::Relaxed);
         self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
     }
 
     fn give_back(&self) {
         // Read first: in a run without failures nobody writes here.
+        if self.in_a_row.load(Ordering::Relaxed) > 0 {
+            self.in_a_row.store(0, Ordering::Relaxed);
+        }
         if self.left.load(Ordering::Relaxed) < self.most {
             let more = |left: u32| (left < self.most).then_some(left + 1);
             let _ = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
@@ -193,6 +206,12 @@ impl Budget {
 
     fn current() -> Option<Self> {
         BUDGET.try_with(Self::clone).ok()
+    }
+
+    /// How long the `tried`th failure is waited out.
+    fn wait(&self, tried: u32, error: &StoreError) -> Duration {
+        let is_bad_luck = self.0.run.in_a_row.load(Ordering::Relaxed) <= BAD_LUCK;
+        self.0.retry.wait(if is_bad_luck { tried.saturating_sub(SHORT_WAITS).max(1) } else { tried }, error)
     }
 
     fn take(&self) -> bool {
@@ -287,6 +306,20 @@ mod tests {
         }));
         end.await.unwrap_err();
         assert_eq!(count.into_inner(), 9);
+    }
+
+    #[test]
+    fn waits_are_short_while_the_store_answers_others() {
+        let retry = Retry { tries: 10, first_wait: Duration::from_millis(100), longest_wait: Duration::from_secs(60) };
+        let (run, error) = (Arc::new(Allowance::new(100)), StoreError::new(FailureKind::Unavailable, "no"));
+        let budget = Budget::new(retry, 1, Arc::clone(&run));
+        let wait = |tried| budget.wait(tried, &error).as_millis();
+        assert!(wait(3) <= 100 && wait(4) > 100 && wait(4) <= 200);
+        // Nobody else was answered for a while.
+        assert!((0..=BAD_LUCK).all(|_| budget.take()));
+        assert!(wait(1) <= 100 && wait(3) > 200 && wait(3) <= 400);
+        run.give_back();
+        assert!(wait(3) <= 100);
     }
 
     #[test]

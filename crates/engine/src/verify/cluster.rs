@@ -20,6 +20,7 @@ use worker::prove::Sought;
 
 use super::report::VerifyReport;
 use super::{Difference, VerifyRequest, sweep, take};
+use crate::cluster::asking::{self, Asking, STALLED, TRIES};
 use crate::destination::Destination;
 use crate::prepare::temporary;
 use crate::request::ClusterOptions;
@@ -28,15 +29,6 @@ use crate::request::ClusterOptions;
 const SHARD: (usize, u64) = (1024, 4 << 30);
 /// Shards of a job.
 const JOB: usize = 500;
-/// How often a job is asked how it does: at first, and at most.
-const ASKED: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(500));
-/// Jobs without any result that end the comparison.
-const TRIES: u32 = 3;
-/// How long a scheduler may be out of reach, and a cluster without executors.
-const NO_SCHEDULER: Duration = Duration::from_secs(10);
-const NO_EXECUTORS: Duration = Duration::from_mins(1);
-/// A job from which nothing is heard for so long hangs; a second more for each megabyte of its largest shard.
-const STALLED: Duration = Duration::from_mins(2);
 
 /// Reads on a cluster.
 pub(super) struct There {
@@ -129,7 +121,7 @@ impl There {
     async fn run(&mut self, report: &mut VerifyReport) -> Result<()> {
         let (mut tries, mut read) = (0, BTreeSet::new());
         while !self.shards.is_empty() {
-            self.executors().await?;
+            asking::executors(&self.cluster, &self.stop, "run the same command without --cluster", || ()).await?;
             let ended = self.job().await?;
             let before = self.shards.len();
             self.results(report, &mut read).await?;
@@ -151,21 +143,6 @@ impl There {
         Ok(())
     }
 
-    async fn executors(&self) -> Result<()> {
-        let since = Instant::now();
-        while !self.cluster.has_executors().await? {
-            if since.elapsed() >= NO_EXECUTORS {
-                return Err(Error::unreachable(format!("the scheduler at {} has no executors", self.cluster.address()))
-                    .with_help("start some (millrace executor --scheduler …), or run the same command without --cluster"));
-            }
-            tokio::select! {
-                () = tokio::time::sleep(ASKED.1) => {}
-                () = self.stop.cancelled() => return Ok(()),
-            }
-        }
-        Ok(())
-    }
-
     /// Runs one job to its end; why it did not end well.
     async fn job(&self) -> Result<Option<Error>> {
         let folder = self.destination.status().join(&format!("{}/shards", self.folder));
@@ -174,23 +151,17 @@ impl There {
         let job = self.cluster.submit(&format!("{} read", self.task.id), &self.task, &table).await?;
         let largest = self.shards.values().map(|shard| shard.bytes).max().unwrap_or_default();
         let bound = STALLED + Duration::from_secs(largest >> 20);
-        let (mut wait, mut answered) = (ASKED.0, Instant::now());
+        let mut asking = Asking::default();
         let (mut moved, mut results) = (Instant::now(), 0);
         loop {
-            tokio::select! {
-                () = tokio::time::sleep(wait) => {}
-                () = self.stop.cancelled() => {
+            match asking.next(&self.cluster, &job, &self.stop).await? {
+                Some(JobState::Running) => {}
+                Some(JobState::Done(_)) => return Ok(None),
+                Some(JobState::Failed(error)) => return Ok(Some(error)),
+                None => {
                     self.cluster.cancel(&job).await?;
                     return Ok(None);
                 }
-            }
-            wait = (wait * 2).min(ASKED.1);
-            match self.cluster.state(&job).await {
-                Ok(JobState::Running) => answered = Instant::now(),
-                Ok(JobState::Done(_)) => return Ok(None),
-                Ok(JobState::Failed(error)) => return Ok(Some(error)),
-                Err(error) if answered.elapsed() >= NO_SCHEDULER => return Err(error),
-                Err(error) => tracing::debug!("{error}"),
             }
             if moved.elapsed() >= bound {
                 let now = self.destination.list(&self.results_prefix()).await?.len();

@@ -1,10 +1,11 @@
 //! How many requests an endpoint takes at once: a controller without I/O, driven by answers and a clock.
 //!
 //! The window grows while it is full: it doubles until more requests bring no more in two rounds (one may be spent on new
-//! connections), then in steps that lead from nothing to the ceiling in `CLIMB`. It is looked at once a round, which is a window of answers and no shorter than any of them took.
-//! It is halved when more than a quarter of a round's answers ask for fewer requests, and shrinks by a quarter when what is
-//! done a second falls to less than half in two rounds, counted in requests and in bytes: another mix of objects changes the
-//! one or the other. Failures alone are not punished; they are retried.
+//! connections), then in steps that lead from nothing to the ceiling in `CLIMB`. It is looked at once a round, which is a
+//! window of answers and no shorter than any of them took. It is halved when surely more than a quarter of a round's answers
+//! ask for fewer requests, and shrinks by a quarter when what is done a second falls to less than half in two rounds, counted
+//! in requests and in bytes: another mix of objects changes the one or the other. Failures alone are not punished; they are
+//! retried.
 
 use std::time::Duration;
 
@@ -64,6 +65,15 @@ struct Round {
     done: u32,
     bytes: u64,
     was_full: bool,
+}
+
+impl Round {
+    /// More than a quarter asked for fewer requests, by more than two standard deviations of a quarter: of a small round of a
+    /// store that throttles one in five, more than a quarter is chance.
+    fn is_throttled(&self) -> bool {
+        let (throttled, answers) = (f64::from(self.throttled), f64::from(self.answers));
+        throttled > answers / 4.0 + 2.0 * (answers * 3.0 / 16.0).sqrt()
+    }
 }
 
 /// What is done in a second.
@@ -139,7 +149,7 @@ impl Aimd {
 
     fn judge(&mut self, round: &Round, seconds: f64) -> Option<Change> {
         let rate = Rate { requests: f64::from(round.done) / seconds, bytes: as_rate(round.bytes, seconds) };
-        if round.throttled * 4 > round.answers {
+        if round.is_throttled() {
             self.fall(0.5);
             self.best = Rate::default();
             return Some(Change::Throttled);

@@ -1,3 +1,6 @@
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
 use super::*;
 
 /// A store that answers at a steady rate, and throttles or fails a share of requests.
@@ -105,6 +108,22 @@ fn a_quarter_of_throttled_answers_is_borne_and_more_is_not() {
     assert!(store.aimd.window() <= 128);
     store.run(Duration::from_secs(5));
     assert_eq!(store.aimd.window(), SMALLEST_WINDOW);
+}
+
+#[test]
+fn one_in_five_at_random_is_borne_by_small_windows_as_well() {
+    let mut random = StdRng::seed_from_u64(1);
+    let (mut aimd, mut now) = (Aimd::new(256), Duration::ZERO);
+    let mut falls = 0;
+    for _ in 0..1000 {
+        now += Duration::from_millis(20);
+        for _ in 0..aimd.window() {
+            let answer = if random.random_ratio(1, 5) { Answer::Throttled } else { Answer::Done(1) };
+            let change = aimd.answered(now, Duration::from_millis(20), answer, true);
+            falls += u32::from(change == Some(Change::Throttled));
+        }
+    }
+    assert_eq!((falls, aimd.window()), (0, 256));
 }
 
 #[test]

@@ -15,6 +15,7 @@ mod clock;
 mod copy;
 mod credentials;
 mod headers;
+mod last_look;
 mod parts;
 mod put;
 mod read;

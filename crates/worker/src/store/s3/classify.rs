@@ -15,6 +15,9 @@ pub(crate) fn classify<E>(error: &SdkError<E, HttpResponse>) -> StoreError
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
 {
+    if let Some(fenced) = own_failure(error) {
+        return fenced;
+    }
     match error {
         SdkError::ServiceError(answer) => {
             let status = answer.raw().status().as_u16();
@@ -57,6 +60,14 @@ where
         }
         _ => StoreError::new(FailureKind::Other, chain_of(error)),
     }
+}
+
+/// What kept a request from being sent here.
+fn own_failure<E>(error: &SdkError<E, HttpResponse>) -> Option<StoreError>
+where
+    E: std::error::Error + 'static,
+{
+    std::iter::successors(error.source(), |cause| cause.source()).find_map(|cause| cause.downcast_ref().cloned())
 }
 
 fn has_credentials_error<E>(error: &SdkError<E, HttpResponse>) -> bool

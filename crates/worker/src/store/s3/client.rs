@@ -17,6 +17,7 @@ use planner::{Error, Result};
 
 use super::clock::ServerClock;
 use super::credentials::KeptCredentials;
+use super::last_look::LastLook;
 use crate::store::Access;
 use crate::store::identity::{endpoint_identity, wants_path_style};
 use crate::store::settings::{StoreSettings, Variables, check_endpoint};
@@ -156,6 +157,7 @@ impl S3Access {
             .timeout_config(TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).build())
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
             .time_source(clock.clone())
+            .interceptor(LastLook)
             // The credentials are kept by us, who can drop them when a store says that they have expired.
             .identity_cache(IdentityCache::no_cache())
             .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
