@@ -310,7 +310,7 @@ mod tests {
 
     #[test]
     fn waits_are_short_while_the_store_answers_others() {
-        let retry = Retry { tries: 10, first_wait: Duration::from_millis(100), longest_wait: Duration::from_secs(60) };
+        let retry = Retry { tries: 10, first_wait: Duration::from_millis(100), longest_wait: Duration::from_mins(1) };
         let (run, error) = (Arc::new(Allowance::new(100)), StoreError::new(FailureKind::Unavailable, "no"));
         let budget = Budget::new(retry, 1, Arc::clone(&run));
         let wait = |tried| budget.wait(tried, &error).as_millis();

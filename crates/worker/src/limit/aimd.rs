@@ -2,10 +2,11 @@
 //!
 //! The window grows while it is full: it doubles until more requests bring no more in two rounds (one may be spent on new
 //! connections), then in steps that lead from nothing to the ceiling in `CLIMB`. It is looked at once a round, which is a
-//! window of answers and no shorter than any of them took. It is halved when surely more than a quarter of a round's answers
-//! ask for fewer requests, and shrinks by a quarter when what is done a second falls to less than half in two rounds, counted
-//! in requests and in bytes: another mix of objects changes the one or the other. Failures alone are not punished; they are
-//! retried.
+//! window of answers and no shorter than any of them took. It does not grow when more than a quarter of a round's answers ask
+//! for fewer requests, and is halved when that is no chance: in rounds of few answers, a store that throttles one request in
+//! five often seems to throttle more. It shrinks by a quarter when what is done a second falls to less than half in two
+//! rounds, counted in requests and in bytes: another mix of objects changes the one or the other. Failures alone are not
+//! punished; they are retried.
 
 use std::time::Duration;
 
@@ -15,6 +16,8 @@ const CLIMB: Duration = Duration::from_secs(2);
 const LONGEST_ROUND: Duration = Duration::from_secs(1);
 /// Fewer answers say too little.
 const FEWEST_ANSWERS: u32 = 16;
+/// Throttled answers of small rounds are looked at together, up to so many answers.
+const TALLIED: f64 = 64.0;
 const FIRST_WINDOW: usize = 32;
 const SMALLEST_WINDOW: usize = 4;
 
@@ -52,6 +55,7 @@ pub struct Aimd {
     best: Rate,
     /// Rounds in a row in which far less was done.
     slow_rounds: u32,
+    tally: Tally,
     round: Round,
 }
 
@@ -68,11 +72,28 @@ struct Round {
 }
 
 impl Round {
-    /// More than a quarter asked for fewer requests, by more than two standard deviations of a quarter: of a small round of a
-    /// store that throttles one in five, more than a quarter is chance.
+    /// More than a quarter of the answers asked for fewer requests.
     fn is_throttled(&self) -> bool {
-        let (throttled, answers) = (f64::from(self.throttled), f64::from(self.answers));
-        throttled > answers / 4.0 + 2.0 * (answers * 3.0 / 16.0).sqrt()
+        self.throttled * 4 > self.answers
+    }
+}
+
+/// Answers of one or more rounds.
+#[derive(Debug, Default)]
+struct Tally {
+    answers: f64,
+    throttled: f64,
+}
+
+impl Tally {
+    fn add(&mut self, round: &Round) {
+        self.answers += f64::from(round.answers);
+        self.throttled += f64::from(round.throttled);
+    }
+
+    /// More than a quarter asked for fewer requests, by more than two standard deviations.
+    fn is_surely_throttled(&self) -> bool {
+        self.throttled > self.answers / 4.0 + 2.0 * (self.answers * 3.0 / 16.0).sqrt()
     }
 }
 
@@ -111,6 +132,7 @@ impl Aimd {
             in_vain: false,
             best: Rate::default(),
             slow_rounds: 0,
+            tally: Tally::default(),
             round: Round::default(),
         }
     }
@@ -149,10 +171,17 @@ impl Aimd {
 
     fn judge(&mut self, round: &Round, seconds: f64) -> Option<Change> {
         let rate = Rate { requests: f64::from(round.done) / seconds, bytes: as_rate(round.bytes, seconds) };
-        if round.is_throttled() {
+        self.tally.add(round);
+        if self.tally.is_surely_throttled() {
             self.fall(0.5);
             self.best = Rate::default();
             return Some(Change::Throttled);
+        }
+        if self.tally.answers >= TALLIED {
+            self.tally = Tally::default();
+        }
+        if round.is_throttled() {
+            return None;
         }
         if !round.was_full {
             // Nobody wanted more: nothing is learned of what the endpoint can do.
@@ -182,6 +211,7 @@ impl Aimd {
     fn fall(&mut self, to: f64) {
         self.doubling = false;
         self.slow_rounds = 0;
+        self.tally = Tally::default();
         self.window = (self.window * to).max(as_float(SMALLEST_WINDOW).min(self.ceiling));
     }
 }

@@ -67,7 +67,14 @@ fn own_failure<E>(error: &SdkError<E, HttpResponse>) -> Option<StoreError>
 where
     E: std::error::Error + 'static,
 {
-    std::iter::successors(error.source(), |cause| cause.source()).find_map(|cause| cause.downcast_ref().cloned())
+    let mut at = error.source();
+    while let Some(cause) = at {
+        if let Some(failure) = cause.downcast_ref::<StoreError>() {
+            return Some(failure.clone());
+        }
+        at = cause.source();
+    }
+    None
 }
 
 fn has_credentials_error<E>(error: &SdkError<E, HttpResponse>) -> bool

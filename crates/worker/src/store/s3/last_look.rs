@@ -28,3 +28,39 @@ impl Intercept for LastLook {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use aws_sdk_s3::Client;
+    use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
+    use aws_smithy_types::retry::RetryConfig;
+
+    use super::super::classify;
+    use super::*;
+    use crate::Fence;
+    use crate::store::FailureKind;
+
+    #[tokio::test]
+    async fn what_changes_something_is_not_sent_once_the_fence_is_closed() {
+        let config = aws_sdk_s3::Config::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::new("us-east-1"))
+            .credentials_provider(Credentials::new("key", "secret", None, None, "test"))
+            // Nobody listens there.
+            .endpoint_url("http://127.0.0.1:1")
+            .retry_config(RetryConfig::disabled())
+            .interceptor(LastLook)
+            .build();
+        let client = Client::from_conf(config);
+        let fence = Arc::new(Fence::default());
+        let delete = || async { classify(&client.delete_object().bucket("b").key("k").send().await.unwrap_err()) };
+        let read = || async { classify(&client.head_object().bucket("b").key("k").send().await.unwrap_err()) };
+        assert_eq!(Arc::clone(&fence).scope(delete()).await.kind, FailureKind::Unreachable);
+        fence.close("another run took over");
+        let failure = Arc::clone(&fence).scope(delete()).await;
+        assert_eq!((failure.kind, failure.unanswered), (FailureKind::Fenced, false));
+        assert_eq!(fence.scope(read()).await.kind, FailureKind::Unreachable);
+    }
+}
