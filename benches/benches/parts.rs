@@ -174,6 +174,7 @@ fn plans(c: &mut Criterion, runtime: &Runtime, lake: &Lake) {
         order: None,
         status: None,
         elsewhere: None,
+        looks: None,
     };
     let mut group = c.benchmark_group("plan");
     group.sample_size(10).throughput(Throughput::Elements(ENTRIES));

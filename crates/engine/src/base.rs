@@ -6,20 +6,17 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use futures::TryStreamExt;
-use planner::guard::is_reserved;
 use planner::plan::{PLAN_FILE, PlanBase, PlanFile, read_plan};
-use planner::round::is_marker;
 use planner::source::{Commit, CommitSource, history};
 use planner::{Base, Error, ErrorKind, Part, Result, SelectionSpec, View};
 use tempfile::TempDir;
-use worker::FailureKind;
 
 use crate::destination::{Destination, OWN_FOLDER};
 use crate::head::{Current, HEAD_KEY, HeadFile};
 use crate::prepare::temporary;
 use crate::request::{Adopt, ExportRequest};
 use crate::session::{local_files, plan_keys, present_keys};
+use crate::there::{self, There};
 use crate::unfinished::{self, Unfinished};
 use crate::{receipt, resume};
 
@@ -34,6 +31,8 @@ pub struct Believed {
     pub kept: Option<Arc<TempDir>>,
     /// Nothing that is believed can be relied on: everything is written again.
     pub distrust: bool,
+    /// A listing has shown every marker that is there, or somebody said that there is none.
+    pub seen: bool,
     /// Things a person should know.
     pub notes: Vec<String>,
 }
@@ -78,9 +77,10 @@ pub async fn believed(destination: &Destination, head: &HeadFile, request: &Expo
     }
     let current = head.current.as_ref();
     let mut believed = Believed::default();
-    let there = current.map(|c| &c.view).or_else(|| plans.first().map(|p| &p.view));
+    // HEAD says what the first of the runs was for, whatever became of its plan.
+    let there = current.map(|c| &c.view).or(head.unfinished_view.as_ref()).or_else(|| plans.first().map(|p| &p.view));
     if let Some(there) = there.filter(|there| !there.same_root(view)) {
-        return adopted(destination, head, request, there, view, &plans).await;
+        return adopted(destination, head, request, (there, view), (&plans, lost)).await;
     }
     let part = Part::new(&view.prefix);
     for plan in &plans {
@@ -91,6 +91,7 @@ pub async fn believed(destination: &Destination, head: &HeadFile, request: &Expo
             Err(error) => return Err(error),
         }
     }
+    let names = done_names(view, &believed.base);
     for path in request.unknown.iter().flat_map(|key| part.paths_of(key)) {
         believed.base.doubts.remove(&path);
         believed.base.untouched.remove(&path);
@@ -103,21 +104,24 @@ pub async fn believed(destination: &Destination, head: &HeadFile, request: &Expo
             believed.claim = Some(claim);
             contradiction(request, believed.base.commit.as_ref(), destination)?;
         }
-        (None, None) if head.unfinished.is_empty() => by_hand_or_nothing(destination, request, &mut believed).await?,
+        (None, None) if head.unfinished.is_empty() => by_hand_or_nothing(destination, request, &names, &mut believed).await?,
         (None, None) => {
             contradiction(request, None, destination)?;
+            believed.seen = true;
             if !request.guards.assume_empty {
-                found(destination, true, &mut believed.base).await?;
-                let Base { unknown, known, in_the_way, .. } = &mut believed.base;
-                in_the_way.retain(|key| {
+                let there = there::list(destination, true, &names).await?;
+                let Base { unknown, known, .. } = &believed.base;
+                let is_left = |key: &String| {
                     let path = part.path_of(key);
-                    !unknown.contains(&path) && !known.contains_key(&path)
-                });
+                    unknown.contains(&path) || known.contains_key(&path)
+                };
+                believed.base.in_the_way = there.in_the_way.into_iter().filter(|key| !is_left(key)).collect();
+                believed.base.listed = there.listed;
             }
         }
     }
     if !lost.is_empty() {
-        without_plans(destination, current, lost, &mut believed).await?;
+        without_plans(destination, current, lost, &names, &mut believed).await?;
     }
     // What was said by hand is said of the whole commit, whatever is selected now.
     let claimed = believed.base.commit.as_ref().is_some_and(|c| c.claimed);
@@ -151,13 +155,10 @@ async fn without_plans(
     destination: &Destination,
     current: Option<&Current>,
     lost: Vec<(String, Error)>,
+    names: &BTreeSet<String>,
     believed: &mut Believed,
 ) -> Result<()> {
-    for (run, error) in lost {
-        believed.notes.push(format!(
-            "what run {run} did is not known ({error}): everything is copied again. Objects that it alone wrote are in no receipt and stay; `millrace verify` counts them as foreign"
-        ));
-    }
+    believed.notes.extend(lost.iter().map(|(run, error)| lost_run(run, error)));
     let Some(current) = current else { return Ok(()) };
     match all_unknown(destination, current, believed).await {
         Err(error) if error.kind() == ErrorKind::Corrupt => believed.notes.push(format!(
@@ -165,9 +166,8 @@ async fn without_plans(
         )),
         end => end?,
     }
-    let mut there = Base::default();
-    found(destination, true, &mut there).await?;
-    believed.base.listed.extend(there.listed);
+    believed.base.listed.extend(there::list(destination, true, names).await?.listed);
+    believed.seen = true;
     Ok(())
 }
 
@@ -254,9 +254,8 @@ async fn from_receipts(destination: &Destination, current: &Current, base: &Plan
 
 /// Every key that the receipts know may be in any state.
 async fn all_unknown(destination: &Destination, current: &Current, believed: &mut Believed) -> Result<()> {
-    let chain = receipt::chain(destination, &current.receipt).await?;
     let part = Part::new(&current.view.prefix);
-    let paths = present_keys(destination, &chain).await?;
+    let paths = keys_of_receipts(destination, current).await?;
     believed.base.doubts.clear();
     believed.base.untouched.clear();
     let known = &believed.base.known;
@@ -302,101 +301,39 @@ fn contradiction(request: &ExportRequest, root: Option<&PlanBase>, destination: 
     }
 }
 
-/// A destination whose status path is elsewhere has no HEAD of its own: somebody would export to it without knowing of this one.
-///
-/// # Errors
-/// `Guard` where it has one, the store's.
-pub(crate) async fn has_one_head(destination: &Destination) -> Result<()> {
-    if destination.served().is_none() {
-        return Ok(());
-    }
-    let beside = destination.data()?;
-    match beside.head(HEAD_KEY).await {
-        Ok(Some(_)) => Err(Error::guard(format!("{} has its own {HEAD_KEY}", destination.location()))
-            .with_help("leave --status-path out, or move `_millrace/` there aside and export with --full")),
-        Ok(None) => Ok(()),
-        Err(error) => Err(destination.failed(error, format!("{}{HEAD_KEY} cannot be read", destination.location()))),
-    }
-}
-
 /// A destination without a receipt: what `--from` says, or whatever a listing finds.
-async fn by_hand_or_nothing(destination: &Destination, request: &ExportRequest, believed: &mut Believed) -> Result<()> {
-    neighbours(destination, request.guards.force).await?;
+async fn by_hand_or_nothing(
+    destination: &Destination,
+    request: &ExportRequest,
+    names: &BTreeSet<String>,
+    believed: &mut Believed,
+) -> Result<()> {
+    there::neighbours(destination, request.guards.force).await?;
     if let Some(from) = &request.from {
         let claim = PlanBase { commit: from.id.clone(), metarange: from.metarange.clone(), claimed: true };
         believed.base.commit = Some(claim.clone());
         believed.claim = Some(claim);
         return Ok(());
     }
+    believed.seen = true;
     if request.guards.assume_empty {
         return Ok(());
     }
-    found(destination, request.guards.force, &mut believed.base).await
-}
-
-/// Lists a destination that has no receipt: markers to retract, what is in the way, exports below it.
-async fn found(destination: &Destination, force: bool, base: &mut Base) -> Result<()> {
-    let rules = planner::Stores::key_rules(destination.registry().as_ref(), destination.location());
-    let data = destination.data()?;
-    let mut listing = data.list("");
-    loop {
-        let one = match listing.try_next().await {
-            Ok(Some(one)) => one,
-            Ok(None) => return Ok(()),
-            Err(e) if e.kind == FailureKind::NotFound => return Ok(()),
-            Err(e) => return Err(destination.failed(e, "it cannot be listed")),
-        };
-        if !force && one.key.ends_with(&format!("/{HEAD_KEY}")) {
-            let at = one.key.trim_end_matches(HEAD_KEY);
-            return Err(Error::guard(format!("{}{at} is a destination of its own", destination.location()))
-                .with_help("choose a destination beside it, or use --force"));
-        }
-        if !force && one.key.strip_prefix(OWN_FOLDER).is_some_and(|rest| rest.starts_with("/receipts/")) {
-            return Err(Error::guard(format!("{} has receipts, and no {HEAD_KEY} that names them", destination.status()))
-                .with_help(
-                    "restore it; or say by --from which commit is there; or use --force: what earlier exports left is then foreign, and stays",
-                ));
-        }
-        if is_marker(&one.key) {
-            base.listed.insert(one.key.clone());
-        }
-        if rules.file_system && one.key == OWN_FOLDER {
-            return Err(Error::guard(format!(
-                "{}{OWN_FOLDER} is a file, and Millrace's own folder must be there",
-                destination.location()
-            ))
-            .with_help("choose another destination, or move the file away"));
-        }
-        if rules.file_system && !is_reserved(&one.key) {
-            base.in_the_way.insert(one.key);
-        }
-    }
-}
-
-/// Refuses a destination below another one.
-async fn neighbours(destination: &Destination, force: bool) -> Result<()> {
-    let location = destination.location();
-    let mut path = location.path().trim_end_matches('/');
-    while !force && !path.is_empty() {
-        path = path.rfind('/').map_or("", |at| &path[..at]);
-        let above = planner::Location::new(location.scheme(), location.bucket(), path).as_folder();
-        let Ok(other) = Destination::open(destination.registry(), &above) else { continue };
-        if matches!(other.control().head(HEAD_KEY).await, Ok(Some(_))) {
-            return Err(Error::guard(format!("{location} lies below {above}, which is a destination of its own"))
-                .with_help("choose a destination beside it, or use --force"));
-        }
-    }
+    let There { listed, in_the_way, status, objects } = there::list(destination, request.guards.force, names).await?;
+    there::speak_for_nothing(destination, &status, request.guards.force)?;
+    believed.notes.extend(there::note(&status, objects));
+    (believed.base.listed, believed.base.in_the_way) = (listed, in_the_way);
     Ok(())
 }
 
-/// The destination holds another lake or another part: only with `--adopt`.
+/// The destination holds another lake or another part: only with `--adopt`. Where everything is written again, what cannot be
+/// read of `plans` joins the `lost` ones: what those runs wrote stays, and that is said.
 async fn adopted(
     destination: &Destination,
     head: &HeadFile,
     request: &ExportRequest,
-    there: &View,
-    view: &View,
-    plans: &[PlanFile],
+    (there, view): (&View, &View),
+    (plans, mut lost): (&[PlanFile], Vec<(String, Error)>),
 ) -> Result<Believed> {
     let shown = |v: &View| if v.prefix.is_empty() { v.lake.clone() } else { format!("{} below `{}`", v.lake, v.prefix) };
     let mut believed = Believed::default();
@@ -409,22 +346,52 @@ async fn adopted(
         Adopt::Foreign => believed.notes.push(format!("the objects of {} stay and become foreign", shown(there))),
         Adopt::Own => {
             if let Some(current) = &head.current {
-                let chain = receipt::chain(destination, &current.receipt).await?;
-                keys.extend(present_keys(destination, &chain).await?);
+                match keys_of_receipts(destination, current).await {
+                    Err(error) if request.full && error.kind() == ErrorKind::Corrupt => believed.notes.push(format!(
+                        "the receipts cannot be read ({error}): what they list of {} stays and becomes foreign",
+                        shown(there)
+                    )),
+                    found => keys.extend(found?),
+                }
             }
             believed.notes.push(format!("{} objects of {} are taken over", keys.len(), shown(there)));
         }
     }
     // What runs of the new view left is the new view's in any case.
     for plan in plans.iter().filter(|p| request.guards.adopt == Adopt::Own || p.view.same_root(view)) {
-        keys.extend(unfinished_keys(destination, plan).await?);
+        match unfinished_keys(destination, plan).await {
+            Err(error) if request.full && error.kind() == ErrorKind::Corrupt => lost.push((plan.run.clone(), error)),
+            found => keys.extend(found?),
+        }
     }
+    believed.notes.extend(lost.iter().map(|(run, error)| lost_run(run, error)));
     let part = Part::new(&view.prefix);
     believed.base.unknown = keys.iter().flat_map(|key| part.paths_of(key)).collect();
-    let mut listed = Base::default();
-    found(destination, true, &mut listed).await?;
-    believed.base.listed = listed.listed;
+    // Done files of another view speak for folders that change now.
+    let of_plans = plans.iter().map(|plan| &plan.view);
+    believed.base.done = [there].into_iter().chain(of_plans).filter_map(|view| view.rounds.done.clone()).collect();
+    let names = done_names(view, &believed.base);
+    believed.base.listed = there::list(destination, true, &names).await?.listed;
+    believed.seen = true;
     Ok(believed)
+}
+
+/// The keys that the receipts say are there.
+async fn keys_of_receipts(destination: &Destination, current: &Current) -> Result<Vec<String>> {
+    let chain = receipt::chain(destination, &current.receipt).await?;
+    present_keys(destination, &chain).await
+}
+
+/// The file names of all done files that may be there.
+fn done_names(view: &View, base: &Base) -> BTreeSet<String> {
+    view.rounds.done.iter().chain(&base.done).map(|done| done.name.clone()).collect()
+}
+
+/// What is said of a run whose plan or journal is lost.
+fn lost_run(run: &str, error: &Error) -> String {
+    format!(
+        "what run {run} did is not known ({error}): everything is copied again. Objects that it alone wrote are in no receipt and stay; `millrace verify` counts them as foreign"
+    )
 }
 
 /// Whether nothing has to be done: the same view of the same commit, proved by a receipt, and nothing left undone.

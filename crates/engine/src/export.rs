@@ -12,7 +12,6 @@ use tokio_util::sync::CancellationToken;
 use worker::Registry;
 use worker::copy::route::{Facts, Route};
 
-use crate::base::has_one_head;
 use crate::destination::Destination;
 use crate::guards::check_deletes;
 use crate::head::{Head, HeadFile, MarkerState};
@@ -27,6 +26,7 @@ use crate::request::{ApplyRequest, ExportRequest, MarkerOptions, RunOptions};
 use crate::resume;
 use crate::run::{Run, finish_marker, is_finished};
 use crate::settle::{self, Moving};
+use crate::there::has_one_head;
 
 /// Plans and executes.
 pub async fn export(
@@ -131,17 +131,17 @@ impl Planned {
         let folder = temporary()?;
         let (plan, moving) = if let Some(plan) = resume::find(destination, head, request, view, folder.path()).await? {
             progress.note(&format!("going on with run {}, which did not finish", plan.run));
+            // A receipt that cannot be gone on from is told before anything changes.
+            let previous = head.current.as_ref().filter(|c| c.view.same_root(&plan.view));
+            if let Some(previous) = previous.filter(|_| !plan.full && plan.base.is_some()) {
+                receipt::read(destination, &previous.receipt).await?;
+            }
             (plan, None)
         } else {
             let prepared = prepare(destination, head, request, view, &report.run, folder.path(), progress).await?;
             (prepared.plan, prepared.moving)
         };
         check_deletes(&plan, &request.guards)?;
-        // A receipt that cannot be gone on from is told before anything changes.
-        let previous = head.current.as_ref().filter(|c| c.view.same_root(&plan.view));
-        if let Some(previous) = previous.filter(|_| !plan.full && plan.base.is_some()) {
-            receipt::read(destination, &previous.receipt).await?;
-        }
         Ok(Self { plan, folder, moving })
     }
 }

@@ -88,6 +88,9 @@ pub struct HeadFile {
     pub current: Option<Current>,
     /// Runs that changed the destination since and did not finish, the oldest first.
     pub unfinished: Vec<String>,
+    /// What the first of them was for, while there is no receipt that says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unfinished_view: Option<View>,
     /// Of the current receipt.
     pub marker: Option<MarkerState>,
     /// Raised whenever somebody takes the lease.
@@ -116,6 +119,7 @@ impl Default for HeadFile {
             serves: None,
             current: None,
             unfinished: Vec::new(),
+            unfinished_view: None,
             marker: None,
             generation: 0,
             lease: None,

@@ -32,6 +32,7 @@ mod rounds;
 mod run;
 pub mod session;
 mod settle;
+mod there;
 mod unfinished;
 pub mod verify;
 

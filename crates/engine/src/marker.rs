@@ -3,6 +3,7 @@
 //! One truth at rest: while a run changes anything no SUCCESS speaks for the destination; after the commit point every other
 //! status marker goes, then SUCCESS comes.
 
+use md5::{Digest, Md5};
 use planner::guard::is_status_marker;
 use planner::{Error, Result, SelectionSpec};
 
@@ -10,7 +11,7 @@ use crate::destination::Destination;
 use crate::head::Current;
 use crate::report::{Failure, RunReport};
 use crate::request::MarkerOptions;
-use worker::store::Condition;
+use worker::store::{Condition, Listed};
 
 /// Failed rows that a FAILURE marker lists.
 pub const MAX_LOGGED_FAILURES: usize = 10_000;
@@ -51,16 +52,13 @@ impl MarkerNames {
 /// # Errors
 /// The store's.
 pub async fn list(destination: &Destination) -> Result<Vec<String>> {
-    Ok(sizes(destination).await?.into_iter().map(|(key, _)| key).collect())
+    Ok(listed(destination).await?.into_iter().map(|one| one.key).collect())
 }
 
-/// A status marker, and how many bytes it has.
-type Found = (String, u64);
-
-/// The status markers that are there.
-async fn sizes(destination: &Destination) -> Result<Vec<Found>> {
+/// The status markers that are there, as a listing shows them.
+async fn listed(destination: &Destination) -> Result<Vec<Listed>> {
     let found = destination.list(PREFIX).await?;
-    Ok(found.into_iter().filter(|l| is_status_marker(&l.key)).map(|l| (l.key, l.size)).collect())
+    Ok(found.into_iter().filter(|one| is_status_marker(&one.key)).collect())
 }
 
 /// Before the first change: no SUCCESS speaks for the destination any more. `keep` leaves those of other commits as history.
@@ -82,12 +80,12 @@ pub async fn success_off(destination: &Destination, commit: &str, keep: bool) ->
 /// # Errors
 /// The store's.
 pub async fn finish(destination: &Destination, current: &Current, body: String, keep: bool, written: bool) -> Result<()> {
-    let there = sizes(destination).await?;
-    if written && is_right(&there, current, &body, keep) {
+    let there = listed(destination).await?;
+    if written && is_right(destination, &there, current, &body, keep).await? {
         return Ok(());
     }
-    for (key, _) in stale(&there, &current.success, &current.commit, keep) {
-        destination.delete(key).await?;
+    for one in stale(&there, &current.success, &current.commit, keep) {
+        destination.delete(&one.key).await?;
     }
     put(destination, &current.success, body).await
 }
@@ -97,13 +95,25 @@ pub async fn finish(destination: &Destination, current: &Current, body: String, 
 /// # Errors
 /// The store's.
 pub async fn is_finished(destination: &Destination, current: &Current, body: &str, keep: bool) -> Result<bool> {
-    Ok(is_right(&sizes(destination).await?, current, body, keep))
+    is_right(destination, &listed(destination).await?, current, body, keep).await
 }
 
-/// Somebody's other text has another length, as a rule; to read it would be a request for every run.
-fn is_right(there: &[Found], current: &Current, body: &str, keep: bool) -> bool {
-    let success = there.iter().any(|(key, size)| *key == current.success && *size == body.len() as u64);
-    success && stale(there, &current.success, &current.commit, keep).is_empty()
+async fn is_right(destination: &Destination, there: &[Listed], current: &Current, body: &str, keep: bool) -> Result<bool> {
+    let Some(success) = there.iter().find(|one| one.key == current.success) else { return Ok(false) };
+    Ok(stale(there, &current.success, &current.commit, keep).is_empty() && says(destination, success, body).await?)
+}
+
+/// Whether a marker has just these bytes. The listing tells, where its etags are MD5s; else the marker is read. Another run's is
+/// as long.
+async fn says(destination: &Destination, marker: &Listed, body: &str) -> Result<bool> {
+    if marker.size != body.len() as u64 {
+        return Ok(false);
+    }
+    let md5 = hex::encode(Md5::digest(body));
+    if destination.control().capabilities().etag_is_md5 && marker.etag.as_ref() == Some(&md5) {
+        return Ok(true);
+    }
+    Ok(destination.get(&marker.key).await?.is_some_and(|(bytes, _)| bytes == body.as_bytes()))
 }
 
 /// After a failure: FAILURE comes, then every other status marker goes.
@@ -112,16 +122,16 @@ fn is_right(there: &[Found], current: &Current, body: &str, keep: bool) -> bool 
 /// The store's.
 pub async fn fail(destination: &Destination, name: &str, commit: &str, body: String, keep: bool) -> Result<()> {
     put(destination, name, body).await?;
-    for (key, _) in stale(&sizes(destination).await?, name, commit, keep) {
-        destination.delete(key).await?;
+    for one in stale(&listed(destination).await?, name, commit, keep) {
+        destination.delete(&one.key).await?;
     }
     Ok(())
 }
 
 /// The markers that do not say how things are. `keep`: SUCCESS of other commits stays as history.
-fn stale<'a>(there: &'a [Found], name: &str, commit: &str, keep: bool) -> Vec<&'a Found> {
+fn stale<'a>(there: &'a [Listed], name: &str, commit: &str, keep: bool) -> Vec<&'a Listed> {
     let history = |key: &str| keep && key.ends_with("_SUCCESS") && !key.contains(commit);
-    there.iter().filter(|(key, _)| key != name && !history(key)).collect()
+    there.iter().filter(|one| one.key != name && !history(&one.key)).collect()
 }
 
 /// Writes a status marker.

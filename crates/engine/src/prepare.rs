@@ -11,15 +11,17 @@ use planner::planning::{self, PlanRequest};
 use planner::round::Rounds;
 use planner::select::Selection;
 use planner::source::CommitSource;
-use planner::{Error, Location, Result, Stores, View, guard, select};
+use planner::{Error, Location, Looks, Result, Stores, View, guard, select};
 use tempfile::TempDir;
 
 use crate::base::{self, Believed};
 use crate::destination::Destination;
 use crate::head::HeadFile;
 use crate::progress::Progress;
+use crate::receipt::health;
 use crate::request::ExportRequest;
 use crate::settle::{self, Moving, Next};
+use crate::there::Glances;
 
 /// A plan whose shards are in a local folder.
 #[derive(Debug)]
@@ -83,7 +85,8 @@ pub(crate) async fn prepare(
 ) -> Result<Prepared> {
     let registry = destination.registry();
     lake_is_safe(registry.as_ref(), request)?;
-    let Believed { base, claim, distrust, notes, kept } = base::believed(destination, head, request, view).await?;
+    let Believed { base, claim, distrust, notes, kept, seen } = base::believed(destination, head, request, view).await?;
+    let glances = Glances::at(destination)?;
     let planning = PlanRequest {
         lake: Arc::clone(&request.source.lake),
         commit: &request.source.commit,
@@ -102,13 +105,23 @@ pub(crate) async fn prepare(
         order: request.order.clone(),
         status: request.status.as_ref().map(Location::as_folder),
         elsewhere: elsewhere(request),
+        looks: (!seen).then_some(&glances as &dyn Looks),
     };
-    let (mut plan, overview) = planning::plan(planning, folder, &|rows| progress.planning(rows)).await?;
+    // What the next receipt goes on from is looked at meanwhile.
+    let goes_on = head.current.as_ref().filter(|current| !planning.full && current.view.same_root(view));
+    let told = |rows| progress.planning(rows);
+    let (planned, health) = tokio::join!(planning::plan(planning, folder, &told), async {
+        match goes_on {
+            Some(current) => health::check(destination, &current.receipt).await,
+            None => Ok(None),
+        }
+    });
+    let ((mut plan, overview), health) = (planned?, health?);
     drop(kept);
     names_something(request, &plan)?;
     // The lake knows how it was read only after it was.
     let lake = request.source.lake.as_ref();
-    let first: Vec<String> = lake.notes().into_iter().chain(age(lake)).chain(notes).collect();
+    let first: Vec<String> = lake.notes().into_iter().chain(age(lake)).chain(notes).chain(glances.note()).chain(health).collect();
     for note in &first {
         progress.note(note);
     }

@@ -12,6 +12,7 @@ pub mod collect;
 pub mod etags;
 pub(crate) mod files;
 pub mod fold;
+pub(crate) mod health;
 pub mod state;
 #[cfg(test)]
 mod tests;

@@ -168,6 +168,9 @@ pub struct RunReport {
     /// Who runs it, where: `user@host (process N)`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub by: String,
+    /// Deleted objects that somebody else had written since the last export.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub overwritten: u64,
     /// Things a person should know: held-back markers, a changed selection, an old dump.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
@@ -209,6 +212,7 @@ impl RunReport {
             copies: None,
             receipt: None,
             marker: None,
+            overwritten: 0,
             notes: Vec::new(),
             error: None,
         }

@@ -17,6 +17,7 @@ use planner::round::Rounds;
 use planner::{Error, Location, Result};
 use tokio_util::sync::CancellationToken;
 use worker::copy::{CopyExec, CopySpec, Ledger};
+use worker::outcome::OVERWRITTEN;
 use worker::{FailureKind, Registry};
 
 use crate::failures::FailureList;
@@ -73,8 +74,43 @@ pub(crate) struct Executed {
     pub of_the_store: u64,
     /// Failed rows whose bucket is not there: whatever was done before, nothing more can be.
     pub of_the_bucket: u64,
+    /// Deleted objects that somebody else had written since the last export.
+    pub overwritten: Overwritten,
     /// All rows are done.
     pub complete: bool,
+}
+
+/// Objects that were deleted although they were not what the last export had left.
+#[derive(Debug, Default)]
+pub(crate) struct Overwritten {
+    /// How many.
+    pub count: u64,
+    /// The first of them.
+    pub keys: Vec<String>,
+}
+
+impl Overwritten {
+    /// Keys that a note names.
+    const NAMED: usize = 5;
+
+    fn add(&mut self, key: &str) {
+        self.count += 1;
+        if self.keys.len() < Self::NAMED {
+            self.keys.push(key.to_owned());
+        }
+    }
+
+    /// What a person should know.
+    pub(crate) fn note(&self) -> Option<String> {
+        let more = if self.count > self.keys.len() as u64 { ", …" } else { "" };
+        (self.count > 0).then(|| {
+            format!(
+                "{} object(s) were deleted that somebody else had written under keys of the last export: {}{more}",
+                self.count,
+                self.keys.join(", ")
+            )
+        })
+    }
 }
 
 impl Executed {
@@ -246,7 +282,7 @@ fn count(batch: &RecordBatch, now: &mut RoundProgress, executed: &mut Executed) 
     let (ok, bytes) = (column("ok")?.as_boolean(), column("bytes")?.as_primitive::<Int64Type>());
     let text = |name: &str| column(name).map(AsArray::as_string::<i32>);
     let (action, key, source, error) = (text("action")?, text("key")?, text("source")?, text("error")?);
-    let kind = text("error_kind")?;
+    let (kind, proof) = (text("error_kind")?, text("proof")?);
     let Some(report) = executed.rounds.last_mut() else { return Err(Error::bug("outcomes outside a round")) };
     for i in 0..batch.num_rows() {
         if ok.value(i) {
@@ -261,6 +297,9 @@ fn count(batch: &RecordBatch, now: &mut RoundProgress, executed: &mut Executed) 
                     report.retracted += 1;
                 }
                 _ => report.deleted += 1,
+            }
+            if proof.is_valid(i) && proof.value(i) == OVERWRITTEN {
+                executed.overwritten.add(key.value(i));
             }
             continue;
         }

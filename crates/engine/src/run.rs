@@ -137,6 +137,10 @@ impl Run<'_> {
         };
         let worked = self.work((known, elsewhere), 0..usize::MAX, &mut work.executed, progress, told).await;
         tell(report, &work.executed);
+        if let Some(note) = work.executed.overwritten.note() {
+            progress.note(&note);
+            report.notes.push(note);
+        }
         // Where nothing could be reached, that is the reason, whatever broke first.
         let reason = |error| work.executed.out_of_reach(self.destination.location()).unwrap_or(error);
         let changes = worked.map_err(reason)?;
@@ -193,6 +197,9 @@ impl Run<'_> {
             head.doubt = None;
             if !head.unfinished.contains(run) {
                 head.unfinished.push(run.clone());
+            }
+            if head.current.is_none() {
+                head.unfinished_view.get_or_insert_with(|| self.plan.view.clone());
             }
             head.marker = None;
         });
@@ -346,6 +353,7 @@ impl Run<'_> {
         let point = self.lease.change(|head| {
             head.seq = receipt.seq;
             head.unfinished.clear();
+            head.unfinished_view = None;
             head.marker = Some(MarkerState::Pending);
             head.current = Some(current.clone());
         });
@@ -488,6 +496,7 @@ pub(crate) async fn finish_marker(destination: &Destination, lease: &Lease, keep
 /// Puts the counts of what was executed into the report.
 fn tell(report: &mut RunReport, executed: &Executed) {
     report.rounds.clone_from(&executed.rounds);
+    report.overwritten = executed.overwritten.count;
     report.failures = executed.failures.iter().take(RunReport::MAX_FAILURES).cloned().collect();
     report.total();
 }

@@ -167,11 +167,18 @@ async fn compare(
             }
             Verdict::Same => {
                 report.objects += 1;
+                report.drifted += u64::from(group.recorded.as_ref().is_some_and(group::Recorded::is_drifted));
                 if let Some(reader) = reader {
                     reader.push(deep::sought(group), report).await?;
                 }
             }
         }
+    }
+    if report.drifted > 0 {
+        report.notes.push(format!(
+            "{} objects are as the receipts say, but not as the commit does: --on-drift take took what was at their sources. --against names them",
+            report.drifted
+        ));
     }
     match reader {
         Some(reader) => reader.finish(report).await,

@@ -64,6 +64,8 @@ pub(crate) struct Decision {
     pub held: bool,
     /// In the target's view.
     pub in_view: bool,
+    /// It goes, and neither commit has it: somebody else wrote it.
+    pub foreign: bool,
     pub reason: &'static str,
 }
 
@@ -198,7 +200,13 @@ impl Closed {
             }
     }
 
-    /// Decides over this directory's marker. `listed`: a listing found the marker at a destination without a receipt.
+    /// Something below changes, and nothing says that a marker is there: one that is would be somebody else's.
+    pub(crate) fn may_hide_one(&self) -> bool {
+        let unsaid = |row: &MarkerRow| !row.unknown && self.in_views(row) == (None, None);
+        self.covers_changes && self.marker.as_ref().is_none_or(unsaid)
+    }
+
+    /// Decides over this directory's marker. `listed`: the marker was seen at the destination.
     pub(crate) fn decide(self, full: bool, listed: bool, keep: bool) -> Decision {
         let row = self.marker.clone().unwrap_or_default();
         let changed = self.marker_changed(&row, full);
@@ -207,8 +215,10 @@ impl Closed {
         let retract = there && if keep { changed && target.is_none() } else { changed || self.covers_changes };
         let publish = target.filter(|_| changed || retract).cloned();
         let held = row.target.is_some() && target.is_none();
+        let foreign = retract && !row.unknown && row.base.is_none() && row.target.is_none();
         let reason = match (changed, row.unknown) {
             (_, true) => "unknown state",
+            _ if foreign => "of no commit",
             (true, _) if held => "held back",
             (true, _) if base.is_none() => "added",
             (true, _) if target.is_none() => "removed",
@@ -216,7 +226,7 @@ impl Closed {
             (false, _) => "covers changes",
         };
         let in_view = target.is_some();
-        Decision { key: self.key, retract, publish, held, in_view, reason }
+        Decision { key: self.key, retract, publish, held, in_view, foreign, reason }
     }
 }
 

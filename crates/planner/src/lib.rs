@@ -35,5 +35,5 @@ pub use folding::Folding;
 pub use location::{Location, Scheme};
 pub use part::Part;
 pub use planning::{Base, PlanRequest};
-pub use stores::{KeyRules, MetadataStore, Stores};
+pub use stores::{KeyRules, Looks, MetadataStore, Stores};
 pub use view::{DoneSpec, Preset, RoundsSpec, SelectionSpec, View};

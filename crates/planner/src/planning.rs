@@ -27,7 +27,7 @@ use crate::plan::{Expects, PLAN_FORMAT, PlanBase, PlanFile, PlanSummary, PlanWri
 use crate::round::{Done, PublishOrder, Rounds};
 use crate::select::Selection;
 use crate::source::{Commit, CommitSource};
-use crate::stores::Stores;
+use crate::stores::{Looks, Stores};
 use crate::table::{DiffOptions, Elsewhere, Lookup, Mode, diff_stream};
 use crate::view::{DoneSpec, SelectionSpec, View};
 
@@ -68,8 +68,8 @@ pub struct Base {
     /// Paths whose state at the destination is known otherwise than from the commit: the identity of what is there, or
     /// `None` where nothing is. None of them is unknown as well.
     pub known: BTreeMap<String, Option<Vec<u8>>>,
-    /// Markers that a listing found at a destination without a receipt.
-    pub listed: BTreeSet<String>,
+    /// Markers, and files with names of done files, that a listing of the destination found, with their bytes.
+    pub listed: BTreeMap<String, u64>,
     /// Foreign keys that a listing found in a file system: none may be where a folder must be, or a folder where a file must.
     pub in_the_way: BTreeSet<String>,
     /// The done files of runs that did not finish, where they may be other ones than the view's.
@@ -119,6 +119,9 @@ pub struct PlanRequest<'a> {
     pub status: Option<Location>,
     /// Who merges ranges, if not this process.
     pub elsewhere: Option<Elsewhere>,
+    /// Who looks at the destination for markers that neither commit has. `None`: there are none but those of
+    /// [`Base::listed`].
+    pub looks: Option<&'a dyn Looks>,
 }
 
 /// Plans into the local `folder`; the table of contents, which is not written, and an overview are the answer.

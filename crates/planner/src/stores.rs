@@ -4,6 +4,7 @@
 use std::fmt::Debug;
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use futures::StreamExt;
 use object_store::{ObjectStore, ObjectStoreExt, path::Path};
 use tokio::io::AsyncWriteExt;
@@ -91,6 +92,16 @@ pub trait Stores: Send + Sync + Debug {
 
     /// Which keys fit at `location`.
     fn key_rules(&self, location: &Location) -> KeyRules;
+}
+
+/// Looks at the destination of a plan, for what no receipt tells of.
+#[async_trait]
+pub trait Looks: Send + Sync + Debug {
+    /// Bytes of the object under `key` at the destination; `None` where there is none, or where that cannot be seen.
+    ///
+    /// # Errors
+    /// The store is out of reach.
+    async fn size(&self, key: &str) -> Result<Option<u64>>;
 }
 
 /// What it means that `what` could not be read from a store.

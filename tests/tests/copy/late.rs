@@ -65,7 +65,7 @@ fn deletes_insist_on_the_etags_of_the_receipts() {
 }
 
 #[test]
-fn what_somebody_else_wrote_meanwhile_goes_by_its_own_etag_and_is_told() {
+fn what_somebody_else_wrote_meanwhile_goes_by_its_own_etag_and_is_told_and_counted() {
     let (server, lake) = bed();
     exported(&server, &lake, "full");
     server.put("dest", "out/gone/1", "somebody else's", None, &[]);
@@ -73,7 +73,14 @@ fn what_somebody_else_wrote_meanwhile_goes_by_its_own_etag_and_is_told() {
     server.clear_log();
     let outcome = exported(&server, &lake, "bare");
     assert_eq!((data(&server), outcome.json()["deleted"].as_u64()), (vec!["out/stays".to_owned()], Some(3)), "{outcome}");
-    assert!(outcome.stderr.contains("`gone/1` was written by somebody else"), "{outcome}");
+    let report = outcome.json();
+    let notes = report["notes"].to_string();
+    assert!(notes.contains("1 object(s) were deleted that somebody else had written under keys of the last export: gone/1"), "{notes}");
+    assert_eq!(report["overwritten"], 1, "{outcome}");
+    let query = "SELECT key, proof FROM receipts WHERE NOT present ORDER BY key";
+    let rows = Millrace::new().s3(&server).args(["sql", "s3://dest/out", query, "--output", "json"]).run().expect_code(0);
+    let proofs: Vec<serde_json::Value> = rows.json_lines().into_iter().map(|row| row["proof"].clone()).collect();
+    assert_eq!(proofs, [serde_json::Value::Null, "overwritten".into(), serde_json::Value::Null], "{rows}");
     let counts = deletes(&server).counts();
     assert_eq!((counts["DeleteObjects"], counts["DeleteObject"]), (1, 1), "{counts:?}");
     assert!(deletes(&server).of("DeleteObject")[0].conditions.contains_key("if-match"));
@@ -112,6 +119,9 @@ fn stores_that_know_no_such_condition_delete_all_the_same() {
             (vec!["out/stays".to_owned()], Some(0)),
             "{what:?}: {outcome}"
         );
+        let is_told = outcome.stderr.matches("refuses deletes that insist on an etag").count();
+        let refuses = !matches!(what, DeleteConditions::Ignored | DeleteConditions::Mistaken);
+        assert_eq!(is_told, usize::from(refuses), "{what:?}: {outcome}");
         let batches = deletes(&server).of("DeleteObjects").len();
         assert_eq!(
             batches,
@@ -119,6 +129,20 @@ fn stores_that_know_no_such_condition_delete_all_the_same() {
             "{what:?}"
         );
     }
+}
+
+/// What no server says of a condition is no reason to go without one: it is the row's failure.
+#[test]
+fn another_failure_of_a_delete_does_not_take_its_condition_away() {
+    let (server, lake) = bed();
+    exported(&server, &lake, "full");
+    server.delete_conditions(DeleteConditions::RefusesKeys("UnexpectedContent"));
+    server.clear_log();
+    let outcome = export(&server, &lake, "few").run();
+    let log = deletes(&server);
+    assert!(log.iter().all(|op| op.conditions.contains_key("if-match")), "{log}");
+    assert_eq!((outcome.code, outcome.json()["failed"].as_u64()), (1, Some(1)), "{outcome}");
+    assert!(server.get("dest", "out/gone/1").is_some());
 }
 
 /// A run is killed when it deletes, and its request arrives when the next run has long written there again: longer after

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use millrace_tests::s3::{Buckets, Op};
 use serde_json::Value;
 
-use super::{BUCKET, Effect, PREFIX, Stage, failure, success};
+use super::{BUCKET, Effect, PREFIX, Place, Stage, failure, success};
 
 /// What a HEAD said when it was written, and whether the plan of the run that it names was there.
 type Heads = Arc<Mutex<Vec<(Value, bool)>>>;
@@ -147,6 +147,29 @@ fn a_status_marker_that_somebody_touched_is_put_right_by_a_run_with_nothing_to_d
     stage.put_foreign(&success(&load), "forged");
     stage.exported("load", &[]);
     assert_eq!(stage.status_markers(), before);
+}
+
+#[test]
+fn a_success_of_the_same_length_that_says_something_else_is_put_right() {
+    for (to, encrypted) in [(Place::Bucket, false), (Place::Bucket, true), (Place::Folder, false)] {
+        let stage = Stage::new("orders", Place::Bucket, to);
+        if encrypted {
+            stage.server.encrypt(BUCKET);
+        }
+        stage.exported("load", &[]);
+        let before = stage.status_markers();
+        let (name, text) = before.first_key_value().unwrap();
+        // Another run's, as of a backup.
+        let other: String = text.lines().map(|line| if line.starts_with("run: ") { "run: 01M7XWAVQV47N4W8R7GXTZQBE9\n".into() } else { format!("{line}\n") }).collect();
+        assert!(other.len() == text.len() && other != *text);
+        let reads = || stage.server.log().filter(|op| op.operation == "GetObject" && op.key.ends_with(name.as_str())).len();
+        stage.server.clear_log();
+        stage.exported("load", &[]);
+        assert_eq!(reads(), usize::from(encrypted), "the listing tells where etags are MD5s");
+        stage.put_foreign(name, &other);
+        stage.exported("load", &[]);
+        assert_eq!(stage.status_markers(), before, "{to:?}");
+    }
 }
 
 #[test]

@@ -5,6 +5,7 @@
 
 mod adopt;
 mod control;
+mod damaged;
 mod done;
 mod empty;
 mod failures;
@@ -20,6 +21,7 @@ mod rounds;
 mod selection;
 mod sources;
 mod spark;
+mod strangers;
 mod tables;
 
 use std::{

@@ -2,9 +2,16 @@
 
 use std::{collections::BTreeSet, fs};
 
-use millrace_tests::{lakefs::FakeLakefs, lakes::ListedObject, run::Millrace, s3::Object, tree::Bodies};
+use millrace_tests::{
+    lakefs::FakeLakefs,
+    lakes::ListedObject,
+    run::Millrace,
+    s3::Object,
+    tree::{Bodies, md5_hex},
+};
 
 use super::{BUCKET, PREFIX, Place, Stage};
+use crate::made::{MadeLake, objects};
 
 /// What became of the objects of `import-1` at their sources: overwritten there, or gone.
 fn drifted(stage: &Stage) -> (Vec<ListedObject>, Vec<ListedObject>) {
@@ -116,6 +123,39 @@ fn on_request_what_is_at_the_source_now_is_taken_and_the_receipt_says_so() {
         assert_eq!(row["etag"], entry.checksum.as_str());
         assert_eq!(row["proof"] == "drifted", taken.contains(key), "{row}");
     }
+    // Right by the receipts, not by the commit; mended when the sources are what they were.
+    let verify = |options: &[&str]| stage.millrace("verify").arg(stage.destination()).args(options).run();
+    let report = verify(&[]).expect_code(0).json();
+    assert_eq!((&report["drifted"], &report["differences"]), (&taken.len().into(), &0.into()), "{report}");
+    let source = stage.source("import-1");
+    let report = verify(&["--against", &source]).expect_code(1).json();
+    assert_eq!((&report["changed"], &report["differences"]), (&taken.len().into(), &taken.len().into()), "{report}");
+    assert!(report["found"][0]["found"].as_str().unwrap().contains("taken by --on-drift take"), "{report}");
+}
+
+#[test]
+fn what_was_taken_is_mended_when_its_source_is_back() {
+    let tree = objects(&[("a", "committed"), ("b", "stays")]);
+    let lake = MadeLake::imported("s3://raw/in/", &[("only", &tree)]);
+    let stage = Stage::of(lake.clone(), Place::Folder, Place::Bucket);
+    stage.server.create_bucket("raw");
+    let put = |committed: &str, now: &str| {
+        stage.server.put("raw", &format!("in/{}", md5_hex(committed.as_bytes())), now.to_owned(), None, &[]);
+    };
+    put("stays", "stays");
+    put("committed", "overwritten since");
+    stage.exported("only", &["--on-drift", "take"]);
+    assert_eq!(stage.data()["a"], b"overwritten since");
+    assert_eq!(stage.exported("only", &[])["copied"], 0, "the commit says nothing new");
+    let source = stage.source("only");
+    let repair = || stage.millrace("verify").args([&stage.destination(), "--against", &source, "--repair"]).run();
+    let report = repair().expect_code(1).json();
+    assert!(report["repair"]["failures"][0]["error"].as_str().unwrap().contains("was overwritten since the commit"), "{report}");
+    put("committed", "committed");
+    assert_eq!(repair().expect_code(0).json()["state"], "repaired");
+    assert_eq!(stage.data(), tree);
+    let report = stage.millrace("verify").args([&stage.destination(), "--against", &source]).run().expect_code(0).json();
+    assert_eq!(report["drifted"], serde_json::Value::Null, "{report}");
 }
 
 #[test]

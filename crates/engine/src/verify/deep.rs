@@ -12,7 +12,7 @@ pub(super) fn sought(group: Group) -> Sought {
     let size = recorded.as_ref().and_then(|r| r.size).or_else(|| wanted.as_ref().and_then(|w| w.size));
     // What was taken although it had drifted is not what the entry's etag says.
     let etag = match &recorded {
-        Some(recorded) if recorded.proof.as_deref() == Some("drifted") => None,
+        Some(recorded) if recorded.is_drifted() => None,
         Some(recorded) => recorded.etag.clone(),
         None => wanted.and_then(|w| w.etag),
     };

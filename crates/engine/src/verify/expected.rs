@@ -113,6 +113,7 @@ async fn fresh(
         order: asked.order.clone(),
         status: None,
         elsewhere: None,
+        looks: None,
     };
     let (plan, _) = planning::plan(request, folder.path(), &|_| ()).await?;
     Ok((folder, plan))

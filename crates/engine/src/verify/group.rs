@@ -24,6 +24,13 @@ pub(super) struct Recorded {
     pub(super) identity: Option<Vec<u8>>,
 }
 
+impl Recorded {
+    /// It is not what was committed: what was at its source was taken.
+    pub(super) fn is_drifted(&self) -> bool {
+        self.proof.as_deref() == Some("drifted")
+    }
+}
+
 /// What a listing says of a key.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Found {

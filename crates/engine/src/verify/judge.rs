@@ -44,6 +44,11 @@ pub(super) fn judge(group: &Group, own: &str, against: bool) -> Verdict {
                 format!("the commit's {}", shown(wanted.size, wanted.etag.as_deref())),
                 shown_found(found),
             ),
+            (None, Some(wanted)) if there.is_drifted() => different(
+                Kind::Changed,
+                format!("the commit's {}", shown(wanted.size, wanted.etag.as_deref())),
+                format!("{}, taken by --on-drift take", shown_found(found)),
+            ),
             (None, None) if against => different(Kind::Extra, nothing(), shown_found(found)),
             (None, _) => Verdict::Same,
         },
@@ -146,6 +151,9 @@ mod tests {
         let same = Some((3, Some("e")));
         assert_eq!(kind(&group(there(), same, Some((3, "e", 2))), true), Some(Kind::Changed));
         assert_eq!(kind(&group(there(), same, None), true), Some(Kind::Extra));
+        let taken = || Some(Recorded { proof: Some("drifted".to_owned()), ..recorded(3, "e", 1) });
+        assert_eq!(kind(&group(taken(), same, Some((4, "f", 1))), true), Some(Kind::Changed), "not the commit's bytes");
+        assert_eq!(judge(&group(taken(), same, None), false), Verdict::Same, "what the receipts say");
         assert_eq!(kind(&group(None, None, Some((3, "e", 1))), true), Some(Kind::Missing));
         assert_eq!(judge(&group(None, same, Some((3, "e", 1))), true), Verdict::Same, "of a claimed root");
         assert_eq!(kind(&group(None, Some((4, None)), Some((3, "e", 1))), true), Some(Kind::Changed));

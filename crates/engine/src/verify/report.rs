@@ -87,6 +87,10 @@ pub struct VerifyReport {
     pub foreign: u64,
     /// Millrace's own objects.
     pub own: u64,
+    /// Objects that are as the receipts say, which were not as the commit says when they were copied (`--on-drift take`). No
+    /// difference.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub drifted: u64,
     /// Objects that were read and for which no checksum is known: only their size is proved.
     pub unproved: u64,
     /// Bytes that were read.
@@ -113,6 +117,11 @@ pub struct VerifyReport {
     pub keys: Keys,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks with a reference")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
 impl VerifyReport {
     /// The report of a comparison that has found nothing yet.
     #[must_use]
@@ -134,6 +143,7 @@ impl VerifyReport {
             unreadable: 0,
             foreign: 0,
             own: 0,
+            drifted: 0,
             unproved: 0,
             bytes: 0,
             found: Vec::new(),

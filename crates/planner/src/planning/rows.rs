@@ -4,35 +4,30 @@ mod deletes;
 mod done;
 mod keys;
 mod last;
+mod markers;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use datafusion::arrow::array::{Array, BooleanArray};
-use futures::stream::{self, StreamExt, TryStreamExt};
 
 use super::copies::Copies;
-use super::{Doubt, Found, PlanRequest};
+use super::{Doubt, PlanRequest};
 use crate::blocking::{Fate, Found as Relation, Paths};
-use crate::directories::{Closed, Decision, Directories, MarkerRow, RowFacts};
+use crate::directories::{Closed, Directories, MarkerRow, RowFacts};
 use crate::entry::{EntryBatch, EntryRow};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::folding::Names;
 use crate::guard::{Refusals, SelfDestruction};
 use crate::overview::{Gathering, PlanOverview};
 use crate::part::Part;
 use crate::plan::{Action, PlanWriter, Round, Row, StepKey};
-use crate::round::{Done, MARKER, RoundOrder, Rounds, is_marker};
+use crate::round::{Done, RoundOrder, Rounds, is_marker};
 use crate::select::Selection;
-use crate::stores::KeyRules;
+use crate::stores::{KeyRules, Looks};
 use crate::table::{DiffBatch, Lookup};
 use deletes::Deletion;
 use last::{OpenLog, OwnRow};
-
-/// Look-ups under way at a time.
-const LOOKUPS: usize = 32;
-
-/// Held-back markers that a note names.
-const HELD_NAMED: usize = 5;
+use markers::Noticed;
 
 const NAMED_TWICE: &str = "is the key of two objects: the one that the prefix names, and one below the folder of its name";
 
@@ -50,7 +45,9 @@ pub(super) struct Assembly<'a> {
     same_etags_below: u64,
     force: bool,
     names: Names,
-    listed: &'a BTreeSet<String>,
+    listed: &'a BTreeMap<String, u64>,
+    looks: Option<&'a dyn Looks>,
+    noticed: Noticed,
     in_the_way: &'a BTreeSet<String>,
     destination: &'a crate::location::Location,
     /// The status path's folder among the keys, where it lies below the destination.
@@ -73,12 +70,13 @@ pub(super) struct Assembly<'a> {
     objects: u64,
     /// Entries of the target less those of the base, among the rows that were seen.
     grown: i64,
-    held: (u64, Vec<String>),
     /// Logs whose folders the stream is in, from the outermost inwards; and those it has left.
     open_logs: Vec<OpenLog>,
     /// The base's done files, those of runs that did not finish, and how many are written.
     old_done: Option<Done>,
     left_done: Vec<Done>,
+    /// Done files of those runs that go already.
+    left_gone: BTreeSet<String>,
     done_files: u64,
     closed_logs: Vec<OpenLog>,
     overview: Gathering,
@@ -122,6 +120,7 @@ impl<'a> Assembly<'a> {
             directories: if same_done { directories } else { directories.all() },
             old_done: old_done.filter(|_| request.base.view.is_some()),
             left_done,
+            left_gone: BTreeSet::new(),
             done_files: 0,
             full: request.full,
             known: &request.base.known,
@@ -131,6 +130,8 @@ impl<'a> Assembly<'a> {
             force: request.force,
             names: Names::new(request.stores.key_rules(request.destination).folding),
             listed: &request.base.listed,
+            looks: request.looks,
+            noticed: Noticed::default(),
             in_the_way: &request.base.in_the_way,
             destination: request.destination,
             status: request.status.as_ref().and_then(|status| request.destination.way_to(status)),
@@ -146,7 +147,6 @@ impl<'a> Assembly<'a> {
             refusals: Refusals::default(),
             rows: 0,
             objects: 0,
-            held: (0, Vec::new()),
             open_logs: Vec::new(),
             closed_logs: Vec::new(),
             overview: Gathering::default(),
@@ -325,79 +325,6 @@ impl<'a> Assembly<'a> {
         Ok(())
     }
 
-    /// Decides over the directories that the stream has left.
-    pub(super) async fn markers(&mut self, lookup: Option<&Lookup>) -> Result<()> {
-        self.files_over_folders(lookup).await?;
-        let closed = std::mem::take(&mut self.closed);
-        let part = self.part;
-        let (files, markers, retracts) = (self.rules.file_system, self.rounds.has_markers(), self.rounds.retracts());
-        let found: Vec<(Closed, Found, Found)> = stream::iter(closed)
-            .map(|one| async move {
-                let Some(lookup) = lookup else { return Ok((one, None, None)) };
-                let path = part.path_of(&one.key);
-                let marker = if retracts && one.covers_changes && one.marker.is_none() { lookup.get(&path).await? } else { None };
-                let folder = path[..path.len() - MARKER.len()].trim_end_matches('/');
-                let file = if files && one.covers_writes && !folder.is_empty() && !part.path_of("").starts_with(folder) {
-                    lookup.get_unseen(folder).await?
-                } else {
-                    None
-                };
-                Ok::<_, Error>((one, marker, file))
-            })
-            .buffered(LOOKUPS)
-            .try_collect()
-            .await?;
-        for (mut one, marker, file) in found {
-            if let Some(file) = file {
-                self.refusals
-                    .add(part.re_root(&file.path).unwrap_or(&file.path), "is a file in the same commit as objects below it");
-            }
-            self.done_file(&one, lookup).await?;
-            if !markers {
-                continue;
-            }
-            if one.marker.is_none() {
-                one.marker =
-                    marker.map(|entry| MarkerRow { base: Some(entry.clone()), target: Some(entry), ..MarkerRow::default() });
-            }
-            let listed = self.listed.contains(&one.key);
-            let base = one.marker.as_ref().and_then(|m| m.base.as_ref()).map(|entry| entry.address.clone());
-            let decision = one.decide(self.full, listed, !self.rounds.retracts());
-            if let Some(address) = base.filter(|address| decision.retract && self.destruction.hits(address)) {
-                self.refusals.add_destruction(&decision.key, &address);
-            }
-            self.decided(decision)?;
-        }
-        Ok(())
-    }
-
-    fn decided(&mut self, decision: Decision) -> Result<()> {
-        let Decision { key, retract, publish, held, in_view, reason } = decision;
-        self.objects += u64::from(in_view);
-        if held {
-            self.held.0 += 1;
-            if self.held.1.len() < HELD_NAMED {
-                self.held.1.push(key.clone());
-            }
-        }
-        let depth = i32::try_from(key.matches('/').count()).unwrap_or(i32::MAX);
-        if retract && !self.is_reserved(&key) {
-            self.rows += 1;
-            self.overview.row(Rounds::RETRACT, Action::Retract, &key, None, reason);
-            let step = StepKey::new(Rounds::RETRACT, depth, Action::Retract).at_depth(depth);
-            self.writer.append(step, &Row::of_key(&key, &self.part.path_of(&key), reason))?;
-        }
-        let Some(entry) = publish else { return Ok(()) };
-        self.check_key(&key);
-        if self.destruction.hits(&entry.address) {
-            self.refusals.add_destruction(&key, &entry.address);
-        }
-        self.rows += 1;
-        self.overview.row(self.rounds.markers(), Action::Copy, &key, Some(entry.size), reason);
-        let step = StepKey::new(self.rounds.markers(), -depth, Action::Copy).at_depth(depth);
-        self.writer.append(step, &Row::of_entry(&key, &entry, reason))
-    }
-
     /// The stream is at its end.
     pub(super) async fn finish(&mut self, lookup: Option<&Lookup>) -> Result<()> {
         self.directories.finish(&mut self.closed);
@@ -437,17 +364,7 @@ impl<'a> Assembly<'a> {
 
     /// What a person should know.
     pub(super) fn notes(&self) -> Vec<String> {
-        let mut notes = self.own_notes();
-        if self.held.0 == 0 {
-            return notes;
-        }
-        let more = if self.held.0 > self.held.1.len() as u64 { ", …" } else { "" };
-        notes.push(format!(
-            "{} completion marker(s) held back, because not everything below is selected: {}{more}",
-            self.held.0,
-            self.held.1.join(", ")
-        ));
-        notes
+        self.own_notes().into_iter().chain(self.noticed.notes()).collect()
     }
 
     /// Closes the files; refuses what must be refused.

@@ -3,7 +3,8 @@
 //! # Consistency
 //! A delete that knows the etag of what it is to delete insists on it, so that one which the store applies late does not hit
 //! what a later run wrote. When there is another object in time, somebody else wrote it while this run was the only one that
-//! may: a key of the export holds what the commit says, so the object goes, but only the one that was seen.
+//! may: a key of the export holds what the commit says, so the object goes, but only the one that was seen, and the row's outcome
+//! says so.
 
 use std::sync::atomic::Ordering;
 
@@ -12,14 +13,14 @@ use planner::plan::Action;
 
 use super::object::Copier;
 use super::row::{Done, Row};
+use crate::outcome::OVERWRITTEN;
 use crate::store::{Deletion, FailureKind, SINGLE_DELETES, StoreError, StoreResult, etag_md5};
 
 impl Copier {
     /// Deletes the objects of many rows: one end each, in their order.
     pub(super) async fn delete_many(&self, rows: &[Row]) -> Vec<StoreResult<Done>> {
         let deletions: Vec<Deletion> = rows.iter().map(|row| self.deletion(row)).collect();
-        let ends = self.budget(1).scope(self.delete_all(&deletions)).await;
-        ends.into_iter().map(|end| end.map(|()| Done::default())).collect()
+        self.budget(1).scope(self.delete_all(&deletions)).await
     }
 
     /// Markers that are retracted are all alike: what protects them is that runs wait for one another.
@@ -29,9 +30,9 @@ impl Copier {
         Deletion { if_match, ..Deletion::of(row.key()) }
     }
 
-    async fn delete_all(&self, deletions: &[Deletion]) -> Vec<StoreResult<()>> {
+    async fn delete_all(&self, deletions: &[Deletion]) -> Vec<StoreResult<Done>> {
         if self.takes_no_conditions.load(Ordering::Relaxed) {
-            return self.delete_whatever(deletions.iter()).await;
+            return done(self.delete_whatever(deletions.iter()).await);
         }
         let mut ends = self.destination.delete_many(deletions).await;
         self.without_conditions(deletions, &mut ends).await;
@@ -39,6 +40,7 @@ impl Copier {
         let others: Vec<(usize, Deletion)> = others.map(|at| (at, deletions[at].clone())).collect();
         let settle = |(at, one): (usize, Deletion)| async move { (at, self.delete_other(&one).await) };
         let settled: Vec<_> = stream::iter(others).map(settle).buffer_unordered(SINGLE_DELETES).collect().await;
+        let mut ends = done(ends);
         for (at, end) in settled {
             ends[at] = end;
         }
@@ -55,12 +57,13 @@ impl Copier {
     async fn without_conditions(&self, deletions: &[Deletion], ends: &mut [StoreResult<()>]) {
         let refused: Vec<usize> =
             (0..ends.len()).filter(|at| deletions[*at].if_match.is_some() && is_refusal(&ends[*at])).collect();
-        if refused.is_empty() {
-            return;
-        }
+        let Some(first) = refused.first().and_then(|at| ends[*at].as_ref().err().cloned()) else { return };
         let again = self.delete_whatever(refused.iter().map(|at| &deletions[*at])).await;
         if again.iter().any(Result::is_ok) && !self.takes_no_conditions.swap(true, Ordering::Relaxed) {
-            tracing::debug!("{}: deletes insist on no etag, which the store refused", self.destination.location());
+            self.registry.warn_once(&format!(
+                "{} refuses deletes that insist on an etag ({first}): objects are deleted without, also those that somebody else has written since",
+                self.destination.location()
+            ));
         }
         for (at, end) in refused.into_iter().zip(again) {
             ends[at] = end;
@@ -68,18 +71,15 @@ impl Copier {
     }
 
     /// Something else is at the key than what is to be deleted.
-    async fn delete_other(&self, wanted: &Deletion) -> StoreResult<()> {
+    async fn delete_other(&self, wanted: &Deletion) -> StoreResult<Done> {
         let key = wanted.key.as_str();
-        let Some(there) = self.destination.head(key).await? else { return Ok(()) };
+        let Some(there) = self.destination.head(key).await? else { return Ok(Done::default()) };
         if there.etag == wanted.if_match {
             // It is the very one: the store does not compare as it should.
-            return self.destination.delete(key).await;
+            return self.destination.delete(key).await.map(|()| Done::default());
         }
-        let etag = there.etag.unwrap_or_default();
-        tracing::warn!(
-            "`{key}` was written by somebody else since the last export (its etag is {etag}): it is deleted all the same"
-        );
-        self.destination.delete_if(key, &etag).await.map_err(|error| match error.kind {
+        let end = self.destination.delete_if(key, &there.etag.unwrap_or_default()).await;
+        end.map(|()| Done { proof: Some(OVERWRITTEN.into()), ..Done::default() }).map_err(|error| match error.kind {
             FailureKind::Precondition => StoreError::new(
                 FailureKind::Precondition,
                 "somebody else writes it at this moment: run again when that has ended",
@@ -89,11 +89,17 @@ impl Copier {
     }
 }
 
+fn done(ends: Vec<StoreResult<()>>) -> Vec<StoreResult<Done>> {
+    ends.into_iter().map(|end| end.map(|()| Done::default())).collect()
+}
+
 fn is_other(end: &StoreResult<()>) -> bool {
     end.as_ref().is_err_and(|error| error.kind == FailureKind::Precondition)
 }
 
+/// The store does not take the condition: 501, a 400 that says that the request is wrong, or a 403 where comparing needs a
+/// permission of its own.
 fn is_refusal(end: &StoreResult<()>) -> bool {
-    let refusals = [FailureKind::Unsupported, FailureKind::Other, FailureKind::Denied];
+    let refusals = [FailureKind::Unsupported, FailureKind::Invalid, FailureKind::Denied];
     end.as_ref().is_err_and(|error| refusals.contains(&error.kind))
 }

@@ -202,6 +202,12 @@ async fn an_overwritten_source_fails_or_is_taken() {
     bed.spec.on_drift = OnDrift::Take;
     assert_eq!(bed.run(&rows).await["k"], ok("drifted"));
     assert_eq!(bed.read("k").await.as_deref(), Some("what is there now"));
+    // In the lake's own data nothing drifts: what is not as committed is damaged.
+    bed.spec.lake_data = Some(bed.source.location().clone());
+    let (kind, message) = bed.run(&[copy("own", &here, b"committed")]).await["own"].clone().unwrap_err();
+    assert_eq!(kind, "changed");
+    assert!(message.contains("in the lake's own data/ nothing is taken"), "{message}");
+    assert_eq!(bed.read("own").await, None);
 }
 
 #[tokio::test]

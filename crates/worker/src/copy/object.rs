@@ -234,8 +234,16 @@ impl Copier {
         let Some(head) = source.store.head(&source.key).await? else {
             return Err(StoreError::new(FailureKind::NotFound, "missing"));
         };
-        if !known.entry.is_still(&head) && self.spec.on_drift == OnDrift::Fail {
-            return Err(changed(&known.entry, source, &head, &error));
+        if !known.entry.is_still(&head) {
+            let changed = changed(&known.entry, source, &head, &error);
+            match self.spec.on_drift {
+                OnDrift::Fail => return Err(changed),
+                // Nobody overwrites those: it is damaged.
+                OnDrift::Take if known.entry.own_data => {
+                    return Err(changed.context("in the lake's own data/ nothing is taken that drifted"));
+                }
+                OnDrift::Take => {}
+            }
         }
         known.found(&head);
         self.read_found(row, known, source, &head).await

@@ -40,6 +40,8 @@ pub enum FailureKind {
     Mismatch,
     /// The store cannot do this: too large, metadata it cannot hold, read only.
     Unsupported,
+    /// The store finds the request itself wrong: it does not know a header or an element of it.
+    Invalid,
     /// The request was not sent: this process may not change the destination any more ([`crate::Fence`]).
     Fenced,
     /// The row has no outcome: it was not done, or what told of it is lost.
@@ -68,6 +70,7 @@ impl FailureKind {
             Self::Full => "full",
             Self::Mismatch => "mismatch",
             Self::Unsupported => "unsupported",
+            Self::Invalid => "invalid",
             Self::Fenced => "fenced",
             Self::Undone => "undone",
             Self::Other => "other",
@@ -77,7 +80,7 @@ impl FailureKind {
     /// Reads what [`FailureKind::as_str`] wrote.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        const ALL: [FailureKind; 18] = [
+        const ALL: [FailureKind; 19] = [
             FailureKind::NotFound,
             FailureKind::Denied,
             FailureKind::Precondition,
@@ -93,6 +96,7 @@ impl FailureKind {
             FailureKind::Full,
             FailureKind::Mismatch,
             FailureKind::Unsupported,
+            FailureKind::Invalid,
             FailureKind::Fenced,
             FailureKind::Undone,
             FailureKind::Other,

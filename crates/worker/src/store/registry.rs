@@ -1,6 +1,6 @@
 //! The registry: every store a command can reach, with the settings and credentials of each, opened once and shared.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -56,6 +56,7 @@ pub struct Registry {
     counters: Arc<Counters>,
     buffers: Buffers,
     opened: Mutex<Opened>,
+    said: Mutex<HashSet<String>>,
 }
 
 /// A location, and how its requests are counted and judged.
@@ -88,7 +89,15 @@ impl Registry {
         options.settings.iter().try_for_each(StoreSettings::check)?;
         let configs = SdkConfigs::load(&options.settings, options.variables.clone()).await;
         let buffers = Buffers::new(options.buffer_bytes);
-        Ok(Arc::new(Self { options, configs, counters: Arc::default(), buffers, opened: Mutex::default() }))
+        Ok(Arc::new(Self { options, configs, counters: Arc::default(), buffers, opened: Mutex::default(), said: Mutex::default() }))
+    }
+
+    /// Warns with a text, unless this process did so before: what is true of a store need not be said for each request.
+    pub(crate) fn warn_once(&self, text: &str) {
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        if said.insert(text.to_owned()) {
+            tracing::warn!("{text}");
+        }
     }
 
     /// The store of everything below `location`.

@@ -1,4 +1,6 @@
-//! Done files: retracted before anything below their folder changes, written when all is done.
+//! Done files: retracted before anything below their folder changes, whoever wrote them, and written when all is done.
+
+use std::collections::BTreeSet;
 
 use super::{Assembly, Judged};
 use crate::directories::{Closed, RowFacts};
@@ -14,10 +16,11 @@ struct Fate {
     write: bool,
 }
 
-/// `there`: the base has written one of this name; `wanted`: the target has the folder, and it matches.
-fn fate(changed: bool, there: bool, wanted: bool) -> Fate {
+/// `there`: the base has written one of this name; `foreign`: somebody else has; `wanted`: the target has the folder, and it
+/// matches.
+fn fate(changed: bool, there: bool, foreign: bool, wanted: bool) -> Fate {
     // One that nobody knows of goes as well before its folder changes: an earlier run may have left it.
-    Fate { retract: if wanted { changed } else { there }, write: wanted && (changed || !there) }
+    Fate { retract: if wanted { changed } else { there || (foreign && changed) }, write: wanted && (changed || !there) }
 }
 
 impl Assembly<'_> {
@@ -27,7 +30,7 @@ impl Assembly<'_> {
     }
 
     pub(super) fn has_done_files(&self) -> bool {
-        self.rounds.done().is_some() || self.old_done.is_some()
+        self.rounds.done().is_some() || self.old_done.is_some() || !self.left_done.is_empty()
     }
 
     /// Takes the row of a done file that neither commit has: what an unfinished run may have left is the folder's affair,
@@ -47,7 +50,7 @@ impl Assembly<'_> {
             return Ok(true);
         }
         let is_left = self.left_done.iter().any(|done| done.is_key(key));
-        if is_left {
+        if is_left && self.left_gone.insert(key.to_owned()) {
             self.retract_done(key)?;
         }
         Ok(is_left)
@@ -58,6 +61,7 @@ impl Assembly<'_> {
         let folder = &closed.key[..closed.key.len() - MARKER.len()];
         let new = self.rounds.done().and_then(|(round, done)| Some((round, done.key(folder)?)));
         let old = self.old_done.as_ref().and_then(|done| done.key(folder));
+        self.left_file(folder, closed, [new.as_ref().map(|(_, key)| key), old.as_ref()])?;
         if new.is_none() && old.is_none() {
             return Ok(());
         }
@@ -67,7 +71,13 @@ impl Assembly<'_> {
         }
         let Some((round, key)) = new else { return Ok(()) };
         let wanted = closed.present.1 || self.has_objects(folder, lookup).await?;
-        let Fate { retract, write } = fate(closed.changed || self.full, there && old.as_ref() == Some(&key), wanted);
+        let ours = there && old.as_ref() == Some(&key);
+        let foreign = if ours { None } else { self.size_there(&key).await? };
+        let Fate { retract, write } = fate(closed.changed || self.full, ours, foreign.is_some(), wanted);
+        // One that an earlier run left is empty.
+        if let Some(bytes) = foreign.filter(|bytes| *bytes > 0 && (retract || write)) {
+            self.noticed.replaced(&key, bytes);
+        }
         if retract {
             self.retract_done(&key)?;
         }
@@ -75,6 +85,27 @@ impl Assembly<'_> {
             self.write_done(round, &key, lookup).await?;
         }
         Ok(())
+    }
+
+    /// What another view's runs wrote into the folder goes before it changes. `taken` are keys that are decided over otherwise.
+    fn left_file(&mut self, folder: &str, closed: &Closed, taken: [Option<&String>; 2]) -> Result<()> {
+        let there = |key: &String| self.listed.contains_key(key) && !taken.contains(&Some(key)) && !self.left_gone.contains(key);
+        let keys = self.left_done.iter().filter_map(|done| done.key(folder)).filter(there);
+        let keys: BTreeSet<String> = keys.filter(|_| closed.changed).collect();
+        for key in keys {
+            self.retract_done(&key)?;
+            self.left_gone.insert(key);
+        }
+        Ok(())
+    }
+
+    /// Bytes of what is at the destination under a key of no commit.
+    async fn size_there(&self, key: &str) -> Result<Option<u64>> {
+        match (self.listed.get(key), self.looks) {
+            (Some(size), _) => Ok(Some(*size)),
+            (None, Some(looks)) => looks.size(key).await,
+            (None, None) => Ok(None),
+        }
     }
 
     /// The target has something in the folder that the stream does not see.
@@ -118,15 +149,18 @@ mod tests {
 
     #[test]
     fn a_done_file_goes_before_a_change_and_comes_back_where_the_folder_is_there() {
-        for (changed, there, wanted, retract, write) in [
-            (true, true, true, true, true),
-            (true, false, true, true, true),
-            (false, true, true, false, false),
-            (false, false, true, false, true),
-            (true, true, false, true, false),
-            (false, false, false, false, false),
+        for (changed, there, foreign, wanted, retract, write) in [
+            (true, true, false, true, true, true),
+            (true, false, false, true, true, true),
+            (false, true, false, true, false, false),
+            (false, false, false, true, false, true),
+            (true, true, false, false, true, false),
+            (false, false, false, false, false, false),
+            (true, false, true, false, true, false),
+            (false, false, true, false, false, false),
         ] {
-            assert_eq!(fate(changed, there, wanted), Fate { retract, write }, "{changed} {there} {wanted}");
+            let got = fate(changed, there, foreign, wanted);
+            assert_eq!(got, Fate { retract, write }, "{changed} {there} {foreign} {wanted}");
         }
     }
 }

@@ -144,7 +144,7 @@ fn service_kind(code: Option<&str>, status: u16) -> FailureKind {
         | "DirectoryObjectContainsData" => FailureKind::BadKey,
         "QuotaExceeded" | "InsufficientStorage" | "XMinioStorageFull" => FailureKind::Full,
         // Of a key of a batch as well, whose answer is a 200.
-        "InvalidArgument" | "InvalidRequest" | "MalformedXML" => FailureKind::Other,
+        "InvalidArgument" | "InvalidRequest" | "MalformedXML" => FailureKind::Invalid,
         "EntityTooLarge" | "MetadataTooLarge" | "NotImplemented" | "MethodNotAllowed" => FailureKind::Unsupported,
         "PermanentRedirect" | "TemporaryRedirect" | "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException" => {
             FailureKind::Unreachable
@@ -221,5 +221,8 @@ mod tests {
         assert_eq!(service_kind(Some("ServiceUnavailable"), 503), FailureKind::Unavailable);
         assert_eq!(service_kind(Some("ConditionalRequestConflict"), 409), FailureKind::Transient);
         assert_eq!(service_kind(Some("NoSuchUpload"), 404), FailureKind::NoUpload);
+        assert_eq!(service_kind(Some("InvalidArgument"), 400), FailureKind::Invalid);
+        assert_eq!(service_kind(Some("MalformedXML"), 200), FailureKind::Invalid);
+        assert_eq!(service_kind(Some("SomethingNew"), 400), FailureKind::Other);
     }
 }

@@ -201,5 +201,5 @@ fn beyond_the_end<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>, fa
 
 /// The store does not take what was asked for, rather than the object.
 pub(super) fn is_refusal(kind: FailureKind) -> bool {
-    matches!(kind, FailureKind::Unsupported | FailureKind::Other)
+    matches!(kind, FailureKind::Unsupported | FailureKind::Invalid | FailureKind::Other)
 }

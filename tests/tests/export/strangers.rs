@@ -1,0 +1,250 @@
+//! What somebody else wrote at a destination under names that speak for folders: markers, done files, status markers.
+
+use std::collections::BTreeSet;
+
+use millrace_tests::s3::{S3Server, Target};
+use serde_json::Value;
+
+use super::{BUCKET, Effect, PREFIX, Place, Stage, success};
+use crate::made::{MadeLake, objects};
+
+/// Two commits without markers: `t/a/x` and `u/x` differ, `t/b/x` does not.
+fn lake() -> MadeLake {
+    let first = objects(&[("t/a/x", "1"), ("t/a/y", "1"), ("t/b/x", "1"), ("u/x", "1")]);
+    let mut second = first.clone();
+    second.insert("t/a/x".to_owned(), b"2".to_vec());
+    second.insert("u/x".to_owned(), b"2".to_vec());
+    MadeLake::new(1000, &[("first", &first), ("second", &second)])
+}
+
+const MARKERS: [&str; 4] = ["_SUCCESS", "t/_SUCCESS", "t/a/_SUCCESS", "t/b/_SUCCESS"];
+
+/// The notes of a report in one text.
+fn notes(report: &Value) -> String {
+    report["notes"].as_array().map(|notes| notes.iter().map(|note| format!("{note}\n")).collect()).unwrap_or_default()
+}
+
+fn markers(stage: &Stage) -> Vec<String> {
+    stage.data().into_keys().filter(|key| super::is_marker(key)).collect()
+}
+
+/// Fails when anything below a folder changes while a file of that name stands in it.
+fn watched(server: &S3Server, name: &'static str) {
+    server.watch(move |op, buckets| {
+        let Some(key) = op.key.strip_prefix(PREFIX).filter(|key| op.is_write() && op.bucket == BUCKET && !key.ends_with(name))
+        else {
+            return Ok(());
+        };
+        if super::is_reserved(key) {
+            return Ok(());
+        }
+        let tree = buckets.tree(BUCKET, PREFIX);
+        let over = key.match_indices('/').map(|(at, _)| &key[..=at]).chain([""]);
+        match over.map(|folder| format!("{folder}{name}")).find(|marker| tree.contains_key(marker)) {
+            Some(marker) => Err(format!("{marker} stands over {key}, which is written")),
+            None => Ok(()),
+        }
+    });
+}
+
+#[test]
+fn a_marker_of_somebody_elses_goes_before_its_folder_changes() {
+    for to in [Place::Bucket, Place::Folder] {
+        let lake = lake();
+        let stage = Stage::of(lake.clone(), Place::Bucket, to);
+        let report = stage.exported("first", &[]);
+        assert_eq!(notes(&report), "", "{report}");
+        for marker in MARKERS {
+            stage.put_foreign(marker, "{}");
+        }
+        watched(&stage.server, "_SUCCESS");
+        stage.server.clear_log();
+        let report = stage.exported("second", &[]);
+        assert_eq!(markers(&stage), ["t/b/_SUCCESS"], "nothing changes below that one");
+        assert_eq!((report["copied"].as_u64(), report["retracted"].as_u64()), (Some(2), Some(3)), "{report}");
+        let notes = notes(&report);
+        assert!(
+            notes.contains("3 completion marker(s) that no commit has are deleted")
+                && notes.contains("t/a/_SUCCESS, t/_SUCCESS, _SUCCESS"),
+            "{notes}"
+        );
+        if to == Place::Bucket {
+            let looked = stage.server.log().filter(|op| op.operation == "HeadObject" && op.key.ends_with("/_SUCCESS"));
+            assert_eq!(looked.len(), 4, "one a changed folder: t/a/, t/, u/ and the root\n{looked}");
+            let effects: Vec<Effect> = stage.effects().into_iter().filter(|effect| !effect.is_own()).collect();
+            assert!(effects[..3].iter().all(|effect| effect.is_marker() && !effect.is_write()), "{effects:?}");
+        }
+        stage.server.assert_no_violations();
+        // The receipt says that they went.
+        let verified = stage.millrace("verify").arg(stage.destination()).run().expect_code(0).json();
+        assert_eq!((&verified["state"], &verified["foreign"]), (&"equal".into(), &1.into()), "{verified}");
+    }
+}
+
+#[test]
+fn a_plan_shows_the_markers_that_it_will_delete() {
+    let lake = lake();
+    let stage = Stage::of(lake.clone(), Place::Bucket, Place::Bucket);
+    stage.exported("first", &[]);
+    stage.put_foreign("t/a/_SUCCESS", "");
+    let (source, plan) = (stage.source("second"), stage.folder_path("plan").display().to_string());
+    let planned = stage.millrace("plan").args([&source, &stage.destination(), "-o", &plan]).run().expect_code(0).json();
+    assert!(notes(&planned).contains("1 completion marker(s) that no commit has are deleted"), "{planned}");
+    let query = "SELECT round, action, key, reason FROM plan WHERE action = 'retract'";
+    let rows = stage.millrace("sql").args([&plan, query]).run().expect_code(0);
+    let row = serde_json::json!({"round": 0, "action": "retract", "key": "t/a/_SUCCESS", "reason": "of no commit"});
+    assert_eq!(rows.json_lines(), [row], "{rows}");
+    assert_eq!(markers(&stage), ["t/a/_SUCCESS"], "a plan touches nothing");
+    stage.millrace("apply").arg(&plan).run().expect_code(0);
+    assert_eq!(markers(&stage), Vec::<String>::new());
+}
+
+#[test]
+fn a_first_export_names_the_markers_that_it_deletes() {
+    let lake = lake();
+    let stage = Stage::of(lake.clone(), Place::Bucket, Place::Bucket);
+    for marker in ["t/a/_SUCCESS", "other/_SUCCESS"] {
+        stage.put_foreign(marker, "not ours");
+    }
+    watched(&stage.server, "_SUCCESS");
+    let report = stage.exported("first", &[]);
+    assert_eq!(markers(&stage), ["other/_SUCCESS"]);
+    assert!(notes(&report).contains("that no commit has are deleted, because what lies below them changes: t/a/_SUCCESS"), "{report}");
+    stage.server.assert_no_violations();
+}
+
+#[test]
+fn markers_that_are_kept_or_are_data_are_not_looked_for() {
+    for options in [&["--keep-markers"][..], &["--preset", "none"]] {
+        let lake = lake();
+        let stage = Stage::of(lake.clone(), Place::Bucket, Place::Bucket);
+        stage.exported("first", options);
+        for marker in MARKERS {
+            stage.put_foreign(marker, "{}");
+        }
+        stage.server.clear_log();
+        stage.exported("second", options);
+        assert_eq!(markers(&stage), MARKERS, "{options:?}");
+        assert_eq!(stage.server.log().of("HeadObject").filter(|op| op.key.ends_with("_SUCCESS")).len(), 0);
+    }
+}
+
+#[test]
+fn who_may_not_look_is_told_and_exports_all_the_same() {
+    let lake = lake();
+    let stage = Stage::of(lake.clone(), Place::Bucket, Place::Bucket);
+    stage.exported("first", &[]);
+    stage.server.deny(Target::on("HeadObject").suffix("_SUCCESS"));
+    let report = stage.exported("second", &[]);
+    assert!(notes(&report).contains("left completion markers in folders that change could not be seen"), "{report}");
+    assert_eq!(stage.data(), stage.expected("second"));
+}
+
+const DONE: [&str; 4] = ["--done-file", "_DONE", "--done-prefix", "t/[^/]+"];
+
+#[test]
+fn a_file_that_gives_way_to_a_done_file_is_named() {
+    let lake = lake();
+    let stage = Stage::of(lake.clone(), Place::Bucket, Place::Bucket);
+    stage.put_foreign("t/a/_DONE", "somebody's");
+    watched(&stage.server, "_DONE");
+    let report = stage.exported("first", &DONE);
+    let told = |report: &Value, key: &str| notes(report).contains(&format!("have the names of done files and give way to them: {key}"));
+    assert!(told(&report, "t/a/_DONE (10 bytes)"), "{report}");
+    assert_eq!(stage.data()["t/a/_DONE"], b"");
+    assert!(!notes(&stage.exported("second", &DONE)).contains("give way"), "one of its own is nobody else's");
+    // Without a listing as well.
+    stage.exported("second", &[]);
+    stage.put_foreign("t/b/_DONE", "somebody's");
+    let report = stage.exported("second", &DONE);
+    assert!(told(&report, "t/b/_DONE (10 bytes)"), "{report}");
+    assert_eq!(stage.data()["t/b/_DONE"], b"");
+}
+
+#[test]
+fn done_files_of_what_was_there_before_go_when_their_folders_change() {
+    let lake = lake();
+    for adopt in ["--adopt", "--adopt=own"] {
+        let stage = Stage::of(lake.clone(), Place::Bucket, Place::Bucket);
+        stage.exported("first", &DONE);
+        watched(&stage.server, "_DONE");
+        let source = format!("{}&prefix=t/a/", stage.source("second"));
+        // What was `t/a/x` is `x` now; `t/b/x` comes under the same key as before.
+        let part = |source: &str| {
+            let options = [adopt, "--max-delete", "100%"];
+            stage.millrace("export").args([source, &stage.destination()]).args(options).run().expect_code(0).json()
+        };
+        part(&source);
+        let left: Vec<String> = stage.data().into_keys().filter(|key| key.ends_with("_DONE")).collect();
+        let kept: &[&str] = if adopt == "--adopt" { &["t/a/_DONE", "t/b/_DONE"] } else { &[] };
+        assert_eq!(left, kept, "{adopt}: nothing is written into their folders");
+        stage.server.assert_no_violations();
+    }
+    // Another lake with keys in the same folders.
+    let stage = Stage::of(lake.clone(), Place::Folder, Place::Bucket);
+    stage.exported("first", &DONE);
+    watched(&stage.server, "_DONE");
+    let other = MadeLake::new(1000, &[("only", &objects(&[("t/a/z", "1")]))]);
+    let source = other.file_url(&other.commit("only").id);
+    stage.millrace("export").args([&source, &stage.destination(), "--adopt"]).run().expect_code(0);
+    let left: Vec<String> = stage.data().into_keys().filter(|key| key.ends_with("_DONE")).collect();
+    assert_eq!(left, ["t/b/_DONE"], "the one over the changed folder is gone");
+    stage.server.assert_no_violations();
+}
+
+/// The message and the help of a refusal.
+fn refusal(report: &Value) -> String {
+    format!("{} {}", report["error"]["message"], report["error"]["help"])
+}
+
+#[test]
+fn a_status_path_that_was_forgotten_is_asked_for() {
+    for to in [Place::Bucket, Place::Folder] {
+        let lake = lake();
+        let stage = Stage::of(lake.clone(), Place::Bucket, to);
+        let status = stage.place("status");
+        stage.exported("first", &["--status-path", &status]);
+        // Elsewhere nothing shows it but that there is something.
+        let planned = stage.export("second", &["--dry-run"]).expect_code(0).json();
+        let said = notes(&planned);
+        assert!(said.contains("4 objects are there already") && said.contains("Was --status-path forgotten?"), "{said}");
+        let again = stage.exported("second", &["--status-path", &status]);
+        assert!(!notes(&again).contains("status-path"), "{again}");
+    }
+}
+
+#[test]
+fn a_status_path_below_the_data_is_named_when_it_is_forgotten() {
+    let lake = lake();
+    let stage = Stage::of(lake.clone(), Place::Bucket, Place::Bucket);
+    let status = stage.place("out/.status");
+    stage.exported("first", &["--status-path", &status]);
+    let before = stage.tree();
+    let said = refusal(&stage.export("second", &[]).expect_code(3).json());
+    assert!(said.contains(&format!("was exported to with --status-path {status}/")), "{said}");
+    assert!(said.contains("give that --status-path again"), "{said}");
+    assert_eq!(stage.tree(), before);
+}
+
+#[test]
+fn status_markers_that_an_earlier_export_left_are_named() {
+    let lake = lake();
+    let stage = Stage::of(lake.clone(), Place::Bucket, Place::Bucket);
+    let old = success("c0ffee");
+    stage.put_foreign(&old, "Export completed successfully!\n");
+    stage.put_foreign("t/a/x", "0");
+    let planned = stage.export("first", &["--dry-run"]).expect_code(0).json();
+    let said = notes(&planned);
+    assert!(said.contains(&format!("an earlier export left {old}, 1 object is there already")), "{said}");
+    assert!(said.contains("Was --status-path forgotten?"), "{said}");
+    // With its markers elsewhere nobody would take them away.
+    let status = stage.place("status");
+    let said = refusal(&stage.export("first", &["--status-path", &status]).expect_code(3).json());
+    assert!(said.contains(&format!("has {old} beside the data")) && said.contains("--force leaves it there"), "{said}");
+    assert!(stage.tree_of("status").is_empty());
+    stage.exported("first", &["--status-path", &status, "--force"]);
+    assert!(stage.tree().contains_key(&old));
+    stage.exported("first", &["--status-path", &status]);
+    let keys: BTreeSet<String> = stage.tree().into_keys().collect();
+    assert_eq!(keys, ["t/a/x", "t/a/y", "t/b/x", "u/x", &old].map(str::to_owned).into());
+}
