@@ -56,7 +56,10 @@ pub async fn list(destination: &Destination) -> Result<Vec<String>> {
 }
 
 /// The status markers that are there, as a listing shows them.
-async fn listed(destination: &Destination) -> Result<Vec<Listed>> {
+///
+/// # Errors
+/// The store's.
+pub(crate) async fn listed(destination: &Destination) -> Result<Vec<Listed>> {
     let found = destination.list(PREFIX).await?;
     Ok(found.into_iter().filter(|one| is_status_marker(&one.key)).collect())
 }
@@ -105,7 +108,10 @@ async fn is_right(destination: &Destination, there: &[Listed], current: &Current
 
 /// Whether a marker has just these bytes. The listing tells, where its etags are MD5s; else the marker is read. Another run's is
 /// as long.
-async fn says(destination: &Destination, marker: &Listed, body: &str) -> Result<bool> {
+///
+/// # Errors
+/// The store's.
+pub(crate) async fn says(destination: &Destination, marker: &Listed, body: &str) -> Result<bool> {
     if marker.size != body.len() as u64 {
         return Ok(false);
     }

@@ -137,10 +137,7 @@ impl Run<'_> {
         };
         let worked = self.work((known, elsewhere), 0..usize::MAX, &mut work.executed, progress, told).await;
         tell(report, &work.executed);
-        if let Some(note) = work.executed.overwritten.note() {
-            progress.note(&note);
-            report.notes.push(note);
-        }
+        report.notes.extend(work.executed.overwritten.note().inspect(|note| progress.note(note)));
         // Where nothing could be reached, that is the reason, whatever broke first.
         let reason = |error| work.executed.out_of_reach(self.destination.location()).unwrap_or(error);
         let changes = worked.map_err(reason)?;
@@ -473,7 +470,7 @@ pub(crate) async fn is_finished(destination: &Destination, head: &HeadFile, mark
 }
 
 /// What SUCCESS says of what is there.
-fn success_text(current: &Current) -> String {
+pub(crate) fn success_text(current: &Current) -> String {
     marker::success_text(&current.run, &current.commit, current.objects, &current.view.selection)
 }
 

@@ -100,8 +100,12 @@ pub(crate) fn note(status: &[String], objects: u64) -> Option<String> {
     let is = if objects == 1 { "object is" } else { "objects are" };
     let what = match (objects, status) {
         (0, []) => return None,
-        (0, left) => format!("an earlier export left {}, and no receipt tells of it: every object of the commit is written", named(left)),
-        (_, []) => format!("{objects} {is} there already, and no receipt tells of them: those under keys of the commit are written again, others stay"),
+        (0, left) => {
+            format!("an earlier export left {}, and no receipt tells of it: every object of the commit is written", named(left))
+        }
+        (_, []) => format!(
+            "{objects} {is} there already, and no receipt tells of them: those under keys of the commit are written again, others stay"
+        ),
         (_, left) => format!(
             "an earlier export left {}, {objects} {is} there already, and no receipt tells of them: those under keys of the commit are written again, others stay",
             named(left)

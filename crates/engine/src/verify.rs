@@ -38,6 +38,7 @@ use crate::marker;
 use crate::receipt::{self, Receipt};
 use crate::report::RequestCounts;
 use crate::request::Source;
+use crate::run::success_text;
 use group::Groups;
 use judge::{Verdict, judge};
 use reader::Reader;
@@ -231,8 +232,15 @@ async fn describe(
         ));
     }
     if head.unfinished.is_empty() {
-        let there = marker::list(destination).await?;
-        report.notes.extend(marker_notes(&there, &current.success));
+        let there = marker::listed(destination).await?;
+        let names: Vec<String> = there.iter().map(|one| one.key.clone()).collect();
+        report.notes.extend(marker_notes(&names, &current.success));
+        let success = there.iter().find(|one| one.key == current.success);
+        if let Some(success) = success
+            && !marker::says(destination, success, &success_text(current)).await?
+        {
+            report.notes.push(format!("{} is not what was written; the same export writes it again", success.key));
+        }
     }
     Ok(())
 }

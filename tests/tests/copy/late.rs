@@ -75,7 +75,10 @@ fn what_somebody_else_wrote_meanwhile_goes_by_its_own_etag_and_is_told_and_count
     assert_eq!((data(&server), outcome.json()["deleted"].as_u64()), (vec!["out/stays".to_owned()], Some(3)), "{outcome}");
     let report = outcome.json();
     let notes = report["notes"].to_string();
-    assert!(notes.contains("1 object(s) were deleted that somebody else had written under keys of the last export: gone/1"), "{notes}");
+    assert!(
+        notes.contains("1 object(s) were deleted that somebody else had written under keys of the last export: gone/1"),
+        "{notes}"
+    );
     assert_eq!(report["overwritten"], 1, "{outcome}");
     let query = "SELECT key, proof FROM receipts WHERE NOT present ORDER BY key";
     let rows = Millrace::new().s3(&server).args(["sql", "s3://dest/out", query, "--output", "json"]).run().expect_code(0);

@@ -160,13 +160,18 @@ fn a_success_of_the_same_length_that_says_something_else_is_put_right() {
         let before = stage.status_markers();
         let (name, text) = before.first_key_value().unwrap();
         // Another run's, as of a backup.
-        let other: String = text.lines().map(|line| if line.starts_with("run: ") { "run: 01M7XWAVQV47N4W8R7GXTZQBE9\n".into() } else { format!("{line}\n") }).collect();
+        let other: String = text
+            .lines()
+            .map(|line| if line.starts_with("run: ") { "run: 01M7XWAVQV47N4W8R7GXTZQBE9\n".into() } else { format!("{line}\n") })
+            .collect();
         assert!(other.len() == text.len() && other != *text);
         let reads = || stage.server.log().filter(|op| op.operation == "GetObject" && op.key.ends_with(name.as_str())).len();
         stage.server.clear_log();
         stage.exported("load", &[]);
         assert_eq!(reads(), usize::from(encrypted), "the listing tells where etags are MD5s");
         stage.put_foreign(name, &other);
+        let verified = stage.millrace("verify").arg(stage.destination()).run().expect_code(0).json();
+        assert!(verified["notes"].to_string().contains("is not what was written"), "{verified}");
         stage.exported("load", &[]);
         assert_eq!(stage.status_markers(), before, "{to:?}");
     }

@@ -51,7 +51,10 @@ fn a_damaged_receipt_of_an_earlier_export_is_told_by_plan_and_run() {
         let planned = stage.millrace("plan").args([&source, &stage.destination(), "-o", plan.to_str().unwrap()]).run();
         let told = |report: &Value| {
             let said_of = |part: &str| notes(report).contains(part);
-            assert!(said_of(&key) && said_of(said) && said_of("--full") && said_of("`millrace verify` does"), "{how} {key}: {report}");
+            assert!(
+                said_of(&key) && said_of(said) && said_of("--full") && said_of("`millrace verify` does"),
+                "{how} {key}: {report}"
+            );
         };
         told(&planned.expect_code(0).json());
         told(&stage.exported("head", &[]));

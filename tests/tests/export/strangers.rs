@@ -109,7 +109,10 @@ fn a_first_export_names_the_markers_that_it_deletes() {
     watched(&stage.server, "_SUCCESS");
     let report = stage.exported("first", &[]);
     assert_eq!(markers(&stage), ["other/_SUCCESS"]);
-    assert!(notes(&report).contains("that no commit has are deleted, because what lies below them changes: t/a/_SUCCESS"), "{report}");
+    assert!(
+        notes(&report).contains("that no commit has are deleted, because what lies below them changes: t/a/_SUCCESS"),
+        "{report}"
+    );
     stage.server.assert_no_violations();
 }
 
@@ -149,7 +152,8 @@ fn a_file_that_gives_way_to_a_done_file_is_named() {
     stage.put_foreign("t/a/_DONE", "somebody's");
     watched(&stage.server, "_DONE");
     let report = stage.exported("first", &DONE);
-    let told = |report: &Value, key: &str| notes(report).contains(&format!("have the names of done files and give way to them: {key}"));
+    let told =
+        |report: &Value, key: &str| notes(report).contains(&format!("have the names of done files and give way to them: {key}"));
     assert!(told(&report, "t/a/_DONE (10 bytes)"), "{report}");
     assert_eq!(stage.data()["t/a/_DONE"], b"");
     assert!(!notes(&stage.exported("second", &DONE)).contains("give way"), "one of its own is nobody else's");

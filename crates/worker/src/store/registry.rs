@@ -89,7 +89,14 @@ impl Registry {
         options.settings.iter().try_for_each(StoreSettings::check)?;
         let configs = SdkConfigs::load(&options.settings, options.variables.clone()).await;
         let buffers = Buffers::new(options.buffer_bytes);
-        Ok(Arc::new(Self { options, configs, counters: Arc::default(), buffers, opened: Mutex::default(), said: Mutex::default() }))
+        Ok(Arc::new(Self {
+            options,
+            configs,
+            counters: Arc::default(),
+            buffers,
+            opened: Mutex::default(),
+            said: Mutex::default(),
+        }))
     }
 
     /// Warns with a text, unless this process did so before: what is true of a store need not be said for each request.

@@ -57,7 +57,8 @@ impl Noticed {
 
     pub(super) fn notes(&self) -> impl Iterator<Item = String> {
         let held = self.held.note("completion marker(s) held back, because not everything below is selected");
-        let foreign = self.foreign.note("completion marker(s) that no commit has are deleted, because what lies below them changes");
+        let foreign =
+            self.foreign.note("completion marker(s) that no commit has are deleted, because what lies below them changes");
         let replaced = self.replaced.note("file(s) of somebody else's have the names of done files and give way to them");
         [held, foreign, replaced].into_iter().flatten()
     }
