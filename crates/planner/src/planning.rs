@@ -18,7 +18,7 @@ use std::sync::Arc;
 use futures::StreamExt;
 use graveler::{Counts, Metarange, Namespace};
 
-use crate::entry::{Columns, EntryRow};
+use crate::entry::Columns;
 use crate::error::Result;
 use crate::location::Location;
 use crate::overview::PlanOverview;
@@ -310,6 +310,3 @@ fn contents(request: PlanRequest<'_>, rounds: Vec<Round>, summary: PlanSummary, 
         notes,
     }
 }
-
-/// A path that a look-up found.
-pub(crate) type Found = Option<EntryRow>;

@@ -29,10 +29,10 @@ fn a_damaged_receipt_of_an_earlier_export_is_told_by_plan_and_run() {
         let bytes = stage.server.get(BUCKET, &at).unwrap().bytes().to_vec();
         match how {
             "gone" => stage.server.delete(BUCKET, &at),
-            "cut" => stage.server.put(BUCKET, &at, bytes[..bytes.len() / 2].to_vec(), None, &[]),
+            "cut" => drop(stage.server.put(BUCKET, &at, bytes[..bytes.len() / 2].to_vec(), None, &[])),
             _ => {
                 let flipped = String::from_utf8(bytes).unwrap().replacen("\"objects\": ", "\"objects\": 1", 1);
-                stage.server.put(BUCKET, &at, flipped, None, &[]);
+                drop(stage.server.put(BUCKET, &at, flipped, None, &[]));
             }
         }
     };

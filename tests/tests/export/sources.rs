@@ -152,6 +152,12 @@ fn what_was_taken_is_mended_when_its_source_is_back() {
     let report = repair().expect_code(1).json();
     assert!(report["repair"]["failures"][0]["error"].as_str().unwrap().contains("was overwritten since the commit"), "{report}");
     put("committed", "committed");
+    assert_eq!(stage.exported("only", &[])["copied"], 1, "the run goes on");
+    assert_eq!(stage.data(), tree);
+    put("committed", "overwritten again");
+    stage.exported("only", &["--on-drift", "take", "--full"]);
+    assert_ne!(stage.data(), tree);
+    put("committed", "committed");
     assert_eq!(repair().expect_code(0).json()["state"], "repaired");
     assert_eq!(stage.data(), tree);
     let report = stage.millrace("verify").args([&stage.destination(), "--against", &source]).run().expect_code(0).json();

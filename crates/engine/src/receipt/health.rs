@@ -33,14 +33,13 @@ pub(crate) async fn check(destination: &Destination, newest: &str) -> Result<Opt
     let first = receipt.chain.map_or(0, |chain| chain.first);
     let earlier = listed.iter().filter_map(|one| one.key.strip_suffix("/receipt.json"));
     let earlier = earlier.filter(|folder| number(folder).is_some_and(|number| (first..receipt.seq).contains(&number)));
-    let read = |folder: &str| {
-        let folder = folder.to_owned();
-        async move {
-            let read = super::read(destination, &folder).await;
-            (folder, read)
-        }
-    };
-    let documents: BTreeMap<String, Result<Receipt>> = stream::iter(earlier.map(read)).buffer_unordered(READS).collect().await;
+    let folders: Vec<String> = earlier.map(str::to_owned).collect();
+    let reads = folders.into_iter().map(|folder| async move {
+        let read = super::read(destination, &folder).await;
+        (folder, read)
+    });
+    let reads = stream::iter(reads.collect::<Vec<_>>()).buffer_unordered(READS);
+    let documents: BTreeMap<String, Result<Receipt>> = reads.collect().await;
     match walk(destination, &receipt, documents, &sizes) {
         // One of a newer version is none that could be read, either.
         Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Usage) => Ok(Some(format!(

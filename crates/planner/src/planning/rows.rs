@@ -20,7 +20,7 @@ use crate::folding::Names;
 use crate::guard::{Refusals, SelfDestruction};
 use crate::overview::{Gathering, PlanOverview};
 use crate::part::Part;
-use crate::plan::{Action, PlanWriter, Round, Row, StepKey};
+use crate::plan::{Action, PlanWriter, Round, StepKey};
 use crate::round::{Done, RoundOrder, Rounds, is_marker};
 use crate::select::Selection;
 use crate::stores::{KeyRules, Looks};
