@@ -286,7 +286,7 @@ pub async fn plan(
     let mut report = RunReport::new(ulid::Ulid::new().to_string(), request.source.text.clone(), &request.destination);
     report.commit = Some(request.source.commit.name().to_owned());
     let clock = Clock::start(registry, &CancellationToken::new(), None);
-    let planned = plan_into(registry, request, into, progress, &mut report, &clock).await;
+    let planned = Box::pin(plan_into(registry, request, into, progress, &mut report, &clock)).await;
     let (done, overview) = match planned {
         Ok(overview) => (Ok(()), Some(overview)),
         Err(error) => (Err(error), None),
@@ -387,7 +387,7 @@ pub async fn apply(
     let mut report = RunReport::new(ulid::Ulid::new().to_string(), String::new(), &request.plan);
     report.destination.clear();
     let clock = Clock::start(registry, stop, request.run.timeout);
-    let done = apply_into(registry, request, progress, clock.stop(), &mut report, &clock).await;
+    let done = Box::pin(apply_into(registry, request, progress, clock.stop(), &mut report, &clock)).await;
     clock.end(&mut report, done);
     report
 }

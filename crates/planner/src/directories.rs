@@ -56,6 +56,7 @@ pub(crate) struct Closed {
 
 /// What becomes of one marker.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "facts of one marker, each for itself")]
 pub(crate) struct Decision {
     pub key: String,
     pub retract: bool,

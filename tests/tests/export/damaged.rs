@@ -8,7 +8,8 @@ use super::{BUCKET, PREFIX, Place, Stage, Tree};
 
 /// The notes of a report in one text.
 fn notes(report: &Value) -> String {
-    report["notes"].as_array().map(|notes| notes.iter().map(|note| format!("{note}\n")).collect()).unwrap_or_default()
+    let notes = report["notes"].as_array().cloned().unwrap_or_default();
+    notes.iter().filter_map(Value::as_str).collect::<Vec<_>>().join("\n")
 }
 
 /// The key of the receipt's file, by the receipt's number.

@@ -21,7 +21,8 @@ const MARKERS: [&str; 4] = ["_SUCCESS", "t/_SUCCESS", "t/a/_SUCCESS", "t/b/_SUCC
 
 /// The notes of a report in one text.
 fn notes(report: &Value) -> String {
-    report["notes"].as_array().map(|notes| notes.iter().map(|note| format!("{note}\n")).collect()).unwrap_or_default()
+    let notes = report["notes"].as_array().cloned().unwrap_or_default();
+    notes.iter().filter_map(Value::as_str).collect::<Vec<_>>().join("\n")
 }
 
 fn markers(stage: &Stage) -> Vec<String> {

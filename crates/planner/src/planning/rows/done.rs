@@ -16,11 +16,26 @@ struct Fate {
     write: bool,
 }
 
-/// `there`: the base has written one of this name; `foreign`: somebody else has; `wanted`: the target has the folder, and it
-/// matches.
-fn fate(changed: bool, there: bool, foreign: bool, wanted: bool) -> Fate {
-    // One that nobody knows of goes as well before its folder changes: an earlier run may have left it.
-    Fate { retract: if wanted { changed } else { there || (foreign && changed) }, write: wanted && (changed || !there) }
+/// What is there under a done file's key before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum There {
+    Nothing,
+    /// The base has written it.
+    Own,
+    /// Somebody else has.
+    Foreign,
+}
+
+/// `wanted`: the target has the folder, and it matches.
+fn fate(changed: bool, there: There, wanted: bool) -> Fate {
+    let retract = match there {
+        // One that nobody knows of goes as well before its folder changes: an earlier run may have left it.
+        _ if wanted => changed,
+        There::Nothing => false,
+        There::Own => true,
+        There::Foreign => changed,
+    };
+    Fate { retract, write: wanted && (changed || there != There::Own) }
 }
 
 impl Assembly<'_> {
@@ -73,7 +88,12 @@ impl Assembly<'_> {
         let wanted = closed.present.1 || self.has_objects(folder, lookup).await?;
         let ours = there && old.as_ref() == Some(&key);
         let foreign = if ours { None } else { self.size_there(&key).await? };
-        let Fate { retract, write } = fate(closed.changed || self.full, ours, foreign.is_some(), wanted);
+        let there = match foreign {
+            _ if ours => There::Own,
+            Some(_) => There::Foreign,
+            None => There::Nothing,
+        };
+        let Fate { retract, write } = fate(closed.changed || self.full, there, wanted);
         // One that an earlier run left is empty.
         if let Some(bytes) = foreign.filter(|bytes| *bytes > 0 && (retract || write)) {
             self.noticed.replaced(&key, bytes);
@@ -149,18 +169,21 @@ mod tests {
 
     #[test]
     fn a_done_file_goes_before_a_change_and_comes_back_where_the_folder_is_there() {
-        for (changed, there, foreign, wanted, retract, write) in [
-            (true, true, false, true, true, true),
-            (true, false, false, true, true, true),
-            (false, true, false, true, false, false),
-            (false, false, false, true, false, true),
-            (true, true, false, false, true, false),
-            (false, false, false, false, false, false),
-            (true, false, true, false, true, false),
-            (false, false, true, false, false, false),
+        use There::{Foreign, Nothing, Own};
+        for (changed, there, wanted, retract, write) in [
+            (true, Own, true, true, true),
+            (true, Nothing, true, true, true),
+            (false, Own, true, false, false),
+            (false, Nothing, true, false, true),
+            (true, Own, false, true, false),
+            (false, Own, false, true, false),
+            (false, Nothing, false, false, false),
+            (true, Foreign, true, true, true),
+            (false, Foreign, true, false, true),
+            (true, Foreign, false, true, false),
+            (false, Foreign, false, false, false),
         ] {
-            let got = fate(changed, there, foreign, wanted);
-            assert_eq!(got, Fate { retract, write }, "{changed} {there} {foreign} {wanted}");
+            assert_eq!(fate(changed, there, wanted), Fate { retract, write }, "{changed} {there:?} {wanted}");
         }
     }
 }
