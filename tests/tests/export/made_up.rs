@@ -134,7 +134,7 @@ fn edited(random: &mut Random, tree: &Objects, files_only: bool) -> Objects {
 }
 
 /// A lake of five such commits.
-fn random_lake(seed: u64, files_only: bool) -> (MadeLake, Random) {
+pub(super) fn random_lake(seed: u64, files_only: bool) -> (MadeLake, Random) {
     let mut random = Random(seed);
     let mut trees = Vec::new();
     let mut tree = Objects::new();
@@ -148,7 +148,7 @@ fn random_lake(seed: u64, files_only: bool) -> (MadeLake, Random) {
     (MadeLake::new(1 + seed % 4 * 3, &commits), random)
 }
 
-const LABELS: [&str; 5] = ["0", "1", "2", "3", "4"];
+pub(super) const LABELS: [&str; 5] = ["0", "1", "2", "3", "4"];
 const SELECTIONS: [&[&str]; 6] = [
     &[],
     &[],

@@ -5,7 +5,11 @@ use std::collections::BTreeSet;
 use millrace_tests::s3::{S3Server, Target};
 use serde_json::Value;
 
-use super::{BUCKET, Effect, PREFIX, Place, Stage, success};
+use super::{
+    BUCKET, Effect, PREFIX, Place, Stage, Tree,
+    made_up::{LABELS, random_lake},
+    success,
+};
 use crate::made::{MadeLake, objects};
 
 /// Two commits without markers: `t/a/x` and `u/x` differ, `t/b/x` does not.
@@ -32,19 +36,17 @@ fn markers(stage: &Stage) -> Vec<String> {
 /// Fails when anything below a folder changes while a file of that name stands in it.
 fn watched(server: &S3Server, name: &'static str) {
     server.watch(move |op, buckets| {
-        let Some(key) = op.key.strip_prefix(PREFIX).filter(|key| op.is_write() && op.bucket == BUCKET && !key.ends_with(name))
-        else {
-            return Ok(());
-        };
-        if super::is_reserved(key) {
+        if !op.is_write() || op.bucket != BUCKET {
             return Ok(());
         }
+        let keys = op.keys.iter().chain([&op.key]).filter_map(|key| key.strip_prefix(PREFIX));
         let tree = buckets.tree(BUCKET, PREFIX);
-        let over = key.match_indices('/').map(|(at, _)| &key[..=at]).chain([""]);
-        match over.map(|folder| format!("{folder}{name}")).find(|marker| tree.contains_key(marker)) {
-            Some(marker) => Err(format!("{marker} stands over {key}, which is written")),
-            None => Ok(()),
+        for key in keys.filter(|key| !super::is_reserved(key) && !key.ends_with(name)) {
+            if let Some(marker) = folders(key).map(|folder| format!("{folder}{name}")).find(|marker| tree.contains_key(marker)) {
+                return Err(format!("{marker} stands over {key}, which changes"));
+            }
         }
+        Ok(())
     });
 }
 
@@ -80,6 +82,48 @@ fn a_marker_of_somebody_elses_goes_before_its_folder_changes() {
         let verified = stage.millrace("verify").arg(stage.destination()).run().expect_code(0).json();
         assert_eq!((&verified["state"], &verified["foreign"]), (&"equal".into(), &1.into()), "{verified}");
     }
+}
+
+#[test]
+#[expect(clippy::print_stdout, reason = "the steps before a failure must be seen")]
+fn markers_that_come_at_random_never_stand_over_a_change() {
+    for seed in 1..=4 {
+        let (lake, mut random) = random_lake(seed, false);
+        let stage = Stage::of(lake.clone(), Place::Bucket, Place::Bucket);
+        stage.exported("0", &["--force"]);
+        watched(&stage.server, "_SUCCESS");
+        let mut before = "0";
+        for _ in 0..4 {
+            let label = *random.pick(&LABELS);
+            let commits = [before, label].map(|label| stage.expected(label));
+            let folders: BTreeSet<&str> = commits.iter().flat_map(|tree| tree.keys()).flat_map(|key| folders(key)).collect();
+            for folder in folders.iter().filter(|_| random.chance(40)) {
+                stage.put_foreign(&format!("{folder}_SUCCESS"), "{}");
+            }
+            println!("seed {seed}: {before} → {label}");
+            let there = stage.data();
+            stage.exported(label, &["--force"]);
+            let mut expected = stage.expected(label);
+            for marker in folders.iter().map(|folder| format!("{folder}_SUCCESS")) {
+                let below = |tree: &Tree| -> Vec<(String, Vec<u8>)> {
+                    let inside = tree.iter().filter(|(key, _)| key.starts_with(&marker[..marker.len() - "_SUCCESS".len()]));
+                    inside.map(|(key, body)| (key.clone(), body.clone())).collect()
+                };
+                // What nobody touches keeps what stands over it.
+                if let Some(body) = there.get(&marker).filter(|_| below(&commits[0]) == below(&commits[1])) {
+                    expected.insert(marker, body.clone());
+                }
+            }
+            assert_eq!(stage.data(), expected, "seed {seed}: {before} → {label}");
+            stage.server.assert_no_violations();
+            before = label;
+        }
+    }
+}
+
+/// The folders above a key, the root among them.
+fn folders(key: &str) -> impl Iterator<Item = &str> {
+    key.match_indices('/').map(|(at, _)| &key[..=at]).chain([""])
 }
 
 #[test]
