@@ -13,6 +13,7 @@
 //! * [`lakefs`]: a lakeFS server that answers from a lake's recorded exchanges.
 //! * [`lakes`]: the recorded lakes below `data/lakes`, and [`inventory`] beside them.
 //! * [`cluster`]: a scheduler and executors, as processes; [`wire`]s between them that can be cut.
+//! * [`tls`]: TLS before a server; [`disk`]: file systems that are small or read-only, and processes without root's powers.
 //! * [`run`]: runs the binary in a clean environment; [`tree`] reads what it wrote.
 #![allow(
     clippy::unwrap_used,
@@ -24,12 +25,14 @@
 
 mod background;
 pub mod cluster;
+pub mod disk;
 mod encoding;
 pub mod inventory;
 pub mod lakefs;
 pub mod lakes;
 pub mod run;
 pub mod s3;
+pub mod tls;
 pub mod tree;
 pub mod wire;
 

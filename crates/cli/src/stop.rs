@@ -1,9 +1,15 @@
 //! Signals. The first SIGINT or SIGTERM asks a run to stop where it can be resumed; the second ends the process at once.
+//!
+//! They are waited for by a thread of their own: the process ends at once also while all other threads are busy, or wait for a
+//! disk that does not answer.
 
 use std::io;
+use std::thread;
 
 use planner::{Error, ErrorKind};
+use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use crate::exit::ExitStatus;
@@ -12,32 +18,46 @@ use crate::output::text;
 
 /// A token that the first signal cancels. A run that was asked to stop finishes what is in flight and writes its report.
 pub(crate) fn token(screen: Screen) -> Result<CancellationToken, Error> {
-    let mut signals = Signals::new().map_err(no_signals)?;
     let token = CancellationToken::new();
     let stop = token.clone();
-    tokio::spawn(async move {
-        signals.next().await;
+    on_signal(move || {
         stop.cancel();
-        let _ = screen.write(|mut out| text::note(&mut out, "stopping after what is in flight; once more to stop at once"));
-        signals.next().await;
-        leave();
-    });
+        let said = "stopping after what is in flight; once more to stop at once";
+        // A terminal that stands still must not hold up the second signal.
+        thread::spawn(move || drop(screen.write(|mut out| text::note(&mut out, said))));
+    })?;
     Ok(token)
 }
 
 /// Waits for a signal: for commands that have nothing to bring to an end.
 pub(crate) async fn signalled() -> Error {
-    match Signals::new() {
-        Ok(mut signals) => {
-            signals.next().await;
+    let (send, receive) = oneshot::channel();
+    let listening = on_signal(move || drop(send.send(())));
+    match listening {
+        Ok(()) => {
+            let _ = receive.await;
             Error::new(ErrorKind::Interrupted, "interrupted")
         }
-        Err(error) => no_signals(error),
+        Err(error) => error,
     }
 }
 
-fn no_signals(error: io::Error) -> Error {
-    Error::bug("cannot listen for signals").with_source(error)
+/// Does `first` at the first signal from now on, and ends the process at the second.
+fn on_signal(first: impl FnOnce() + Send + 'static) -> Result<(), Error> {
+    let failed = |error: io::Error| Error::bug("cannot listen for signals").with_source(error);
+    let runtime = Builder::new_current_thread().enable_all().build().map_err(failed)?;
+    let signals = runtime.block_on(async { Signals::new() }).map_err(failed)?;
+    let listen = move || listen(&runtime, signals, first);
+    thread::Builder::new().name("signals".to_owned()).spawn(listen).map(drop).map_err(failed)
+}
+
+fn listen(runtime: &Runtime, mut signals: Signals, first: impl FnOnce()) {
+    runtime.block_on(async {
+        signals.next().await;
+        first();
+        signals.next().await;
+        leave();
+    });
 }
 
 #[expect(clippy::exit, reason = "a second signal means: at once, whatever is in flight")]

@@ -38,7 +38,7 @@ pub async fn export(
     let mut report = RunReport::new(ulid::Ulid::new().to_string(), request.source.text.clone(), &request.destination);
     report.commit = Some(request.source.commit.name().to_owned());
     let clock = Clock::start(registry, stop, request.run.timeout);
-    let done = Box::pin(export_into(registry, request, progress, clock.stop(), &mut report, &clock)).await;
+    let done = clock.bounded(Box::pin(export_into(registry, request, progress, &mut report, &clock))).await;
     clock.end(&mut report, done);
     report
 }
@@ -47,16 +47,16 @@ async fn export_into(
     registry: &Arc<Registry>,
     request: &ExportRequest,
     progress: &dyn Progress,
-    stop: &CancellationToken,
     report: &mut RunReport,
     clock: &Clock<'_>,
 ) -> Result<()> {
+    let stop = clock.stop();
     MarkerNames::new(&request.markers, request.source.commit.name())?;
     let destination = Destination::open_at(registry, &request.destination, request.status.as_ref())?;
-    has_one_head(&destination).await?;
+    clock.unless_stopped(has_one_head(&destination)).await?;
     let view = view(request)?;
     for _ in 0..RACES {
-        let head = watch(&destination, stop, progress).await?;
+        let head = clock.unless_stopped(watch(&destination, stop, progress)).await?;
         // A lease that nobody holds any more is cleared away, so that the next run need not wait for it.
         let free = head.file.lease.is_none();
         if free && up_to_date(&head.file, request, &view) && is_finished(&destination, &head.file, &request.markers).await? {
@@ -317,6 +317,7 @@ async fn plan_into(
     report: &mut RunReport,
     clock: &Clock<'_>,
 ) -> Result<PlanOverview> {
+    MarkerNames::new(&request.markers, request.source.commit.name())?;
     let destination = Destination::open_at(registry, &request.destination, request.status.as_ref())?;
     let files = registry.metadata(into)?;
     is_apart(registry, request, into)?;
@@ -387,7 +388,7 @@ pub async fn apply(
     let mut report = RunReport::new(ulid::Ulid::new().to_string(), String::new(), &request.plan);
     report.destination.clear();
     let clock = Clock::start(registry, stop, request.run.timeout);
-    let done = Box::pin(apply_into(registry, request, progress, clock.stop(), &mut report, &clock)).await;
+    let done = clock.bounded(Box::pin(apply_into(registry, request, progress, &mut report, &clock))).await;
     clock.end(&mut report, done);
     report
 }
@@ -396,21 +397,21 @@ async fn apply_into(
     registry: &Arc<Registry>,
     request: &ApplyRequest,
     progress: &dyn Progress,
-    stop: &CancellationToken,
     report: &mut RunReport,
     clock: &Clock<'_>,
 ) -> Result<()> {
+    let stop = clock.stop();
     let files = registry.metadata(&request.plan)?;
-    let plan = planner::plan::read_plan(&files, &request.plan.to_string()).await?;
+    let plan = clock.unless_stopped(planner::plan::read_plan(&files, &request.plan.to_string())).await?;
     report.run.clone_from(&plan.run);
     report.source.clone_from(&plan.source);
     report.destination = plan.destination.to_string();
     report.describe(&plan);
     MarkerNames::new(&request.markers, &plan.commit)?;
     let destination = Destination::open_at(registry, &plan.destination, plan.status.as_ref())?;
-    has_one_head(&destination).await?;
+    clock.unless_stopped(has_one_head(&destination)).await?;
     for _ in 0..RACES {
-        let head = watch(&destination, stop, progress).await?;
+        let head = clock.unless_stopped(watch(&destination, stop, progress)).await?;
         let applied = applied(&head.file, &plan);
         if applied && is_finished(&destination, &head.file, &request.markers).await? {
             nothing_left(&head.file, report);
@@ -421,7 +422,7 @@ async fn apply_into(
             still_fits(&head.file, &plan)?;
             check_deletes(&plan, &request.guards)?;
             settle::is_settled(&destination, &head.file, &plan).await?;
-            fetch_plan(&files, &plan, folder.path()).await?;
+            clock.unless_stopped(fetch_plan(&files, &plan, folder.path())).await?;
         }
         let Some(lease) = Lease::take(&destination, &head, &plan.run, request.run.lease(), stop).await? else { continue };
         let destination = destination.behind(lease.fence());

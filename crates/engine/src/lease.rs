@@ -145,7 +145,7 @@ impl Lease {
     /// # Errors
     /// `Guard`.
     pub fn check(&self) -> Result<()> {
-        self.fence.check().map_err(|e| e.into_error(self.destination.location(), self.destination.location()))
+        self.fence.check().map_err(|e| e.into_error(self.destination.status(), self.destination.location()))
     }
 
     /// Changes HEAD, which renews the lease.
@@ -209,7 +209,10 @@ impl Lease {
         let Some(lease) = mine else {
             let who = now.file.lease.as_ref().map_or_else(|| "another run".to_owned(), LeaseFile::shown);
             let error = Error::guard(format!("{}: the lease is lost to {who}", self.destination.location()))
-                .with_help("this run's clock or network stood still for longer than --lease-ttl; what is left is done by the run that took over");
+                .with_help(format!(
+                    "this run stood still, or could not reach the store, for longer than --lease-ttl: wait for the other one by `millrace wait {0}`, then run the same command again: it does what is left",
+                    self.destination.status()
+                ));
             self.fence.close(error.message());
             self.stop.cancel();
             return Err(error);
@@ -226,13 +229,20 @@ impl Lease {
         self.longest_ms.fetch_max(millis(longest), Ordering::SeqCst);
     }
 
-    /// Waits until no request without an answer can be applied any more. Says so where that takes a while.
-    pub async fn settled(&self, note: impl Fn(&str)) {
+    /// Waits until no request without an answer can be applied any more; false when the run is to stop before. Says so where
+    /// that takes a while.
+    pub async fn settled(&self, note: impl Fn(&str)) -> bool {
         let left = self.fence.doubt_left();
+        if left.is_zero() {
+            return true;
+        }
         if left > Duration::from_millis(500) {
             note(&format!("waiting {:.0} s: requests without an answer may still be applied", left.as_secs_f64().ceil()));
         }
-        tokio::time::sleep(left).await;
+        tokio::select! {
+            () = tokio::time::sleep(left) => true,
+            () = self.stop.cancelled() => false,
+        }
     }
 
     /// Lets go. Requests without an answer are left to whoever comes next, who waits for them.
@@ -263,6 +273,7 @@ impl Drop for Lease {
         if let Some(task) = lock(&self.renewing).take() {
             task.abort();
         }
+        self.fence.close("the run has ended");
     }
 }
 

@@ -1,5 +1,6 @@
 //! How long a verb takes, what it costs, and what ends it before its time.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,6 +10,10 @@ use worker::Registry;
 
 use crate::lease::CancelFile;
 use crate::report::{RequestCounts, RunReport, State};
+
+/// How long a verb that must stop may take to end: rows in flight, then the journal, the record and the lease. A service
+/// manager or a container's runtime that asked it to stop kills it after ten seconds, as a rule.
+const DRAIN: Duration = Duration::from_secs(9);
 
 /// Times and requests of one verb, and its end: somebody asked for it, or the allowed time is over.
 #[derive(Debug)]
@@ -40,6 +45,40 @@ impl<'a> Clock<'a> {
     /// Cancelled when the verb must stop.
     pub(crate) fn stop(&self) -> &CancellationToken {
         &self.stop
+    }
+
+    /// Does what holds nothing and changes nothing, unless the verb must stop.
+    ///
+    /// # Errors
+    /// Those of `work`; `Interrupted`.
+    pub(crate) async fn unless_stopped<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled() => Err(Error::new(ErrorKind::Interrupted, "the run was stopped before it began")
+                .with_help("run the same command again")),
+            done = work => done,
+        }
+    }
+
+    /// Does the work of a verb, which once it must stop has a bounded time to come to an end.
+    ///
+    /// # Errors
+    /// Those of `work`; `Interrupted` where it did not end in time: then nobody let the lease go.
+    pub(crate) async fn bounded(&self, work: impl Future<Output = Result<()>>) -> Result<()> {
+        let overdue = async {
+            self.stop.cancelled().await;
+            tokio::time::sleep(DRAIN).await;
+        };
+        tokio::select! {
+            biased;
+            done = work => done,
+            () = overdue => {
+                tracing::warn!(
+                    "the store did not answer for {DRAIN:?} after the stop: the lease is not released, and the next run waits for it"
+                );
+                Err(self.stopped())
+            }
+        }
     }
 
     pub(crate) fn planned(&self, report: &mut RunReport) {

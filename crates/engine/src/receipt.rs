@@ -306,7 +306,8 @@ fn properties() -> WriterProperties {
     WriterProperties::builder().set_max_row_group_row_count(Some(64 * 1024)).build()
 }
 
-fn local(path: &Path, error: &dyn std::fmt::Display) -> Error {
+/// What it means that a file in the temporary folder cannot be written or read.
+pub(crate) fn local(path: &Path, error: &dyn std::fmt::Display) -> Error {
     Error::unreachable(format!("{}: {error}", path.display()))
         .with_help("the temporary folder (TMPDIR) needs room and permission")
 }

@@ -30,8 +30,8 @@ use crate::session::{Files, session};
 /// How often progress is told.
 const TOLD_EVERY: Duration = Duration::from_millis(200);
 
-/// How long a run that was stopped waits for what is in flight.
-const GRACE: Duration = Duration::from_secs(8);
+/// How long a run that was stopped waits for what is in flight. The journal, the record and the lease come after it.
+const GRACE: Duration = Duration::from_secs(5);
 
 /// What executing a plan needs.
 #[derive(Debug)]
@@ -159,9 +159,11 @@ impl Execution<'_> {
                 skip(executed, rows);
                 continue;
             }
-            if round.round > Rounds::DATA {
-                // Nothing that was sent before may still change what a marker speaks for.
-                self.lease.settled(|text| progress.note(text)).await;
+            // Nothing that was sent before may still change what a marker speaks for.
+            if round.round > Rounds::DATA && !self.lease.settled(|text| progress.note(text)).await {
+                executed.complete = false;
+                skip(executed, rows);
+                continue;
             }
             progress.round_started(round);
             let mut now = RoundProgress::default();

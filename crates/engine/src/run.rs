@@ -117,7 +117,10 @@ impl Run<'_> {
             report.state = State::Cancelled;
             return Ok(());
         }
-        self.wait(progress).await;
+        if !self.wait(progress).await {
+            report.state = State::Cancelled;
+            return Ok(());
+        }
         // From here on HEAD may name the run, whatever the answer is.
         work.stored = false;
         self.begin(true).await?;
@@ -142,8 +145,7 @@ impl Run<'_> {
         let reason = |error| work.executed.out_of_reach(self.destination.location()).unwrap_or(error);
         let changes = worked.map_err(reason)?;
         self.lease.check()?;
-        if work.executed.complete {
-            self.lease.settled(|text| progress.note(text)).await;
+        if work.executed.complete && self.lease.settled(|text| progress.note(text)).await {
             return self.commit(changes, names, report).await;
         }
         if self.lease.stop().is_cancelled() {
@@ -164,11 +166,14 @@ impl Run<'_> {
     /// As of a whole run; failed rows are none.
     pub(crate) async fn part(&self, steps: Range<usize>, progress: &dyn Progress) -> Result<bool> {
         let unfinished = self.lease.head().await.unfinished;
-        let resumes = unfinished.last() == Some(&self.plan.run);
+        // Runs that came after it have changed nothing of what these steps change.
+        let resumes = unfinished.contains(&self.plan.run);
         if !resumes {
             self.store_plan().await?;
         }
-        self.wait(progress).await;
+        if !self.wait(progress).await {
+            return Ok(false);
+        }
         self.begin(false).await?;
         let known = self.take_up(&unfinished, resumes, progress).await?;
         marker::success_off(self.destination, &self.plan.commit, self.markers.keep_success).await?;
@@ -178,10 +183,10 @@ impl Run<'_> {
         Ok(executed.complete)
     }
 
-    /// Waits until nothing that was sent before can change the destination any more.
-    async fn wait(&self, progress: &dyn Progress) {
+    /// Waits until nothing that was sent before can change the destination any more; false when the run is to stop before.
+    async fn wait(&self, progress: &dyn Progress) -> bool {
         self.lease.allow(self.spec().longest_request(self.plan.largest()));
-        self.lease.settled(|text| progress.note(text)).await;
+        self.lease.settled(|text| progress.note(text)).await
     }
 
     /// HEAD names the run: from here on it may change the destination. `leads`: it is whose the lease is.

@@ -1,5 +1,9 @@
 //! The query engine's part: reading plans, receipts and runs as tables, and running the steps of a plan.
 
+mod kept;
+
+pub use kept::Kept;
+
 use std::path::Path;
 use std::sync::Arc;
 
@@ -9,7 +13,7 @@ use datafusion::datasource::file_format::parquet::ParquetFormat;
 use datafusion::datasource::listing::{ListingOptions, ListingTable, ListingTableConfig, ListingTableUrl};
 use datafusion::error::DataFusionError;
 use datafusion::execution::memory_pool::FairSpillPool;
-use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::prelude::{SessionConfig, SessionContext};
 use futures::StreamExt;
 use object_store::local::LocalFileSystem;
@@ -20,7 +24,7 @@ use tempfile::TempDir;
 use url::Url;
 
 use crate::destination::Destination;
-use crate::receipt::{CHANGES_SCHEMA, Receipt, files};
+use crate::receipt::{self, CHANGES_SCHEMA, Receipt, files};
 
 /// A session for the steps of a plan and for small queries. One partition: order and concurrency belong to the operators of
 /// the plan.
@@ -66,8 +70,13 @@ impl Files {
     /// # Errors
     /// Never in practice; a URL that cannot be made.
     pub fn mount(context: &SessionContext, number: usize, at: &MetadataStore) -> Result<Self> {
-        let url = Url::parse(&format!("millrace-{number}://files")).map_err(|e| Error::bug(format!("a mount's URL: {e}")))?;
-        context.register_object_store(&url, Arc::clone(&at.store));
+        Self::mount_in(&context.runtime_env(), &format!("millrace-{number}"), at)
+    }
+
+    /// The same by any name that is a scheme of a URL.
+    fn mount_in(runtime: &RuntimeEnv, name: &str, at: &MetadataStore) -> Result<Self> {
+        let url = Url::parse(&format!("{name}://files")).map_err(|e| Error::bug(format!("a mount's URL: {e}")))?;
+        runtime.register_object_store(&url, Arc::clone(&at.store));
         Ok(Self(format!("{url}/{}", utf8_percent_encode(at.prefix.as_ref(), URL_PATH)).trim_end_matches('/').to_owned()))
     }
 
@@ -91,7 +100,7 @@ impl Files {
 /// `Unreachable` where the folder cannot be opened.
 pub fn local_files(folder: &Path) -> Result<MetadataStore> {
     let store = LocalFileSystem::new_with_prefix(folder);
-    let store = store.map_err(|e| Error::unreachable(format!("{}: {e}", folder.display())))?;
+    let store = store.map_err(|e| receipt::local(folder, &e))?;
     Ok(MetadataStore { store: Arc::new(store), prefix: object_store::path::Path::default() })
 }
 

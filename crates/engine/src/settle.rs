@@ -11,8 +11,8 @@
 //! is deleted by them. Entries that a log has outlived go as well: below one that comes later they would be read again.
 //!
 //! # Crash consistency
-//! The run stays the last unfinished one of HEAD, with its journal, until the new run is named: killed here, the next command
-//! goes on here. Moves back are an unfinished run of their own.
+//! The run stays an unfinished one of HEAD, with its journal, and no run that moves logs comes after it: killed here, the next
+//! command goes on here. Moves back are an unfinished run of their own.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -31,7 +31,7 @@ use crate::prepare::{self, Prepared, prepare, temporary};
 use crate::progress::Silent;
 use crate::request::{ExportRequest, RunOptions, Source};
 use crate::resume;
-use crate::unfinished::Unfinished;
+use crate::unfinished::{Reached, Unfinished};
 
 /// A run that was moving logs when it ended.
 #[derive(Debug)]
@@ -51,29 +51,50 @@ pub(crate) struct Next<'a> {
     pub without: bool,
 }
 
-/// The last unfinished run, where it was moving logs and `next` cannot be planned before they are whole.
+/// The unfinished run that was the last to move logs, where it has not done so to the end and `next` cannot be planned before
+/// they are whole.
 ///
 /// # Errors
 /// The store's; `Corrupt` for a stored plan or a journal that was changed.
 pub(crate) async fn moving(destination: &Destination, head: &HeadFile, next: Next<'_>) -> Result<Option<Moving>> {
-    let Some(last) = head.unfinished.last() else { return Ok(None) };
-    match moved_by(destination, head, last, next).await {
-        Err(error) if next.without && error.kind() == ErrorKind::Corrupt => Ok(None),
-        end => end,
+    for run in head.unfinished.iter().rev() {
+        let left = match left_by(destination, head, run, next).await {
+            Err(error) if next.without && error.kind() == ErrorKind::Corrupt => Left::Whole,
+            left => left?,
+        };
+        match left {
+            Left::AsTheyWere => {}
+            Left::Whole => break,
+            Left::Moving(moving) => return Ok(Some(*moving)),
+        }
     }
+    Ok(None)
 }
 
-async fn moved_by(destination: &Destination, head: &HeadFile, last: &str, next: Next<'_>) -> Result<Option<Moving>> {
-    let plan = stored_plan(destination, last).await?;
+/// How an unfinished run left the logs.
+enum Left {
+    /// It did not touch them: the run before it tells. A run is planned without settling the moves of the one before it when it
+    /// takes them back, or when they could go neither on nor back; ended before its own moves, it has changed nothing of them.
+    AsTheyWere,
+    /// There is nothing to bring to an end.
+    Whole,
+    Moving(Box<Moving>),
+}
+
+async fn left_by(destination: &Destination, head: &HeadFile, run: &str, next: Next<'_>) -> Result<Left> {
+    let plan = stored_plan(destination, run).await?;
     // An order that nobody keeps is none that could be broken.
     let in_order = plan.view.rounds.preset == next.view.rounds.preset && plan.view.same_root(next.view);
     if !in_order || undoes(head, &plan, next) || !resume::is_here(&plan, destination) {
-        return Ok(None);
+        return Ok(Left::Whole);
     }
-    let Some(steps) = log_steps(&plan, next.order)? else { return Ok(None) };
+    let Some(steps) = log_steps(&plan, next.order)? else { return Ok(Left::AsTheyWere) };
     let run = Unfinished::load(destination, plan, true).await?;
-    let is_moving = run.is_within(&steps).await?;
-    Ok(is_moving.then_some(Moving { plan: run.plan, steps }))
+    Ok(match run.reached(&steps).await? {
+        Reached::Before => Left::AsTheyWere,
+        Reached::Within => Left::Moving(Box::new(Moving { plan: run.plan, steps })),
+        Reached::After => Left::Whole,
+    })
 }
 
 /// The steps of a plan that move logs: from the taking back to the pointers, and the deletes of what logs have outlived. `None`

@@ -137,18 +137,28 @@ fn named(status: &[String]) -> String {
 /// # Errors
 /// `Guard`, naming that.
 pub(crate) async fn neighbours(destination: &Destination, force: bool) -> Result<()> {
+    if force {
+        return Ok(());
+    }
+    let Some(above) = above(destination).await else { return Ok(()) };
     let location = destination.location();
+    Err(Error::guard(format!("{location} lies below {above}, which is a destination of its own"))
+        .with_help("choose a destination beside it, or use --force"))
+}
+
+/// The nearest destination that `place` lies below.
+pub(crate) async fn above(place: &Destination) -> Option<planner::Location> {
+    let location = place.location();
     let mut path = location.path().trim_end_matches('/');
-    while !force && !path.is_empty() {
+    while !path.is_empty() {
         path = path.rfind('/').map_or("", |at| &path[..at]);
         let above = planner::Location::new(location.scheme(), location.bucket(), path).as_folder();
-        let Ok(other) = Destination::open(destination.registry(), &above) else { continue };
+        let Ok(other) = Destination::open(place.registry(), &above) else { continue };
         if matches!(other.control().head(HEAD_KEY).await, Ok(Some(_))) {
-            return Err(Error::guard(format!("{location} lies below {above}, which is a destination of its own"))
-                .with_help("choose a destination beside it, or use --force"));
+            return Some(above);
         }
     }
-    Ok(())
+    None
 }
 
 /// A destination whose status path is elsewhere has no HEAD of its own: somebody would export to it without knowing of this one.

@@ -21,9 +21,20 @@ use worker::journal::{Outcomes, replay};
 
 use crate::destination::Destination;
 use crate::prepare::temporary;
-use crate::receipt::{ChangesFile, ChangesWriter};
+use crate::receipt::{self, ChangesFile, ChangesWriter};
 use crate::resume;
 use crate::session::{Files, local_files, session, sorting_session};
+
+/// How far a run came with some of its steps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reached {
+    /// It has not begun with them.
+    Before,
+    /// It may have begun with them, and has not done all of their rows.
+    Within,
+    /// It has done all of them.
+    After,
+}
 
 /// A run that did not finish: its plan, and what its journal tells.
 #[derive(Debug)]
@@ -62,11 +73,11 @@ impl Unfinished {
         self.plan.rounds.iter().flat_map(|round| &round.steps).filter(|step| step.rows() > 0)
     }
 
-    /// Whether the run may have begun with these steps, counted through all rounds, and has not done all of their rows.
+    /// How far the run came with these steps, counted through all rounds.
     ///
     /// # Errors
     /// The store's; `Corrupt` for a stored plan that was changed.
-    pub(crate) async fn is_within(&self, steps: &Range<usize>) -> Result<bool> {
+    pub(crate) async fn reached(&self, steps: &Range<usize>) -> Result<Reached> {
         let all = self.plan.rounds.iter().flat_map(|round| &round.steps);
         for (at, step) in all.enumerate().take(steps.end).filter(|(_, step)| step.rows() > 0) {
             let (mut rows, mut done) = (self.step(step).await?, 0);
@@ -75,10 +86,10 @@ impl Unfinished {
             }
             // A step begins when all rows of those before it are done, and told.
             if done < step.rows() {
-                return Ok(steps.contains(&at));
+                return Ok(if steps.contains(&at) { Reached::Within } else { Reached::Before });
             }
         }
-        Ok(false)
+        Ok(Reached::After)
     }
 
     /// Lays its keys over `base`. How many of them are known.
@@ -195,7 +206,7 @@ pub(crate) async fn inherit(superseded: &[Unfinished], changes: &Path, folder: &
     let mut parts = Vec::new();
     for (rank, run) in superseded.iter().enumerate().filter(|(_, run)| !run.plan.is_empty()) {
         let at = folder.join(format!("inherited-{rank}"));
-        std::fs::create_dir_all(&at).map_err(|e| Error::unreachable(format!("{}: {e}", at.display())))?;
+        std::fs::create_dir_all(&at).map_err(|e| receipt::local(&at, &e))?;
         let mut writer = ChangesWriter::create(&at)?;
         for step in run.steps() {
             let mut rows = run.step(step).await?;
@@ -219,7 +230,7 @@ pub(crate) async fn inherit(superseded: &[Unfinished], changes: &Path, folder: &
         union.join(" UNION ALL ")
     );
     let merged = folder.join("merged");
-    std::fs::create_dir_all(&merged).map_err(|e| Error::unreachable(format!("{}: {e}", merged.display())))?;
+    std::fs::create_dir_all(&merged).map_err(|e| receipt::local(&merged, &e))?;
     let mut writer = ChangesWriter::create(&merged)?;
     let mut rows = context.sql(&query).await?.execute_stream().await?;
     while let Some(batch) = rows.try_next().await? {

@@ -6,6 +6,7 @@
 
 use std::error::Error as StdError;
 use std::fmt;
+use std::io;
 
 /// The result of everything in this crate.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -130,6 +131,9 @@ impl Error {
             Store::PermissionDenied { .. } | Store::Unauthenticated { .. } => {
                 (ErrorKind::Denied, format!("expected to be allowed to {verb} it, the store refuses"))
             }
+            error if is_of_system(error, &[io::ErrorKind::PermissionDenied, io::ErrorKind::ReadOnlyFilesystem]) => {
+                (ErrorKind::Denied, format!("expected to be allowed to {verb} it, the file system refuses"))
+            }
             Store::NotSupported { .. } | Store::NotImplemented { .. } => {
                 (ErrorKind::Unsupported, format!("expected the store to support this {verb}, it does not"))
             }
@@ -141,11 +145,14 @@ impl Error {
 
 /// Whether a full disk or a used-up quota is at the bottom of it.
 fn no_room(error: &object_store::Error) -> bool {
+    is_of_system(error, &[io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded])
+}
+
+/// Whether an error of the system of one of these kinds is at the bottom of it.
+fn is_of_system(error: &object_store::Error, kinds: &[io::ErrorKind]) -> bool {
     let mut cause: Option<&(dyn StdError + 'static)> = Some(error);
     while let Some(error) = cause {
-        if let Some(io) = error.downcast_ref::<std::io::Error>()
-            && matches!(io.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
-        {
+        if error.downcast_ref::<io::Error>().is_some_and(|error| kinds.contains(&error.kind())) {
             return true;
         }
         cause = error.source();
@@ -197,6 +204,8 @@ mod tests {
         let path = || "f".to_owned();
         assert_eq!(refuse(object_store::Error::NotFound { path: path(), source: "x".into() }), ErrorKind::NotFound);
         assert_eq!(refuse(object_store::Error::PermissionDenied { path: path(), source: "x".into() }), ErrorKind::Denied);
+        let forbidden = io::Error::from(io::ErrorKind::PermissionDenied);
+        assert_eq!(refuse(object_store::Error::Generic { store: "s", source: forbidden.into() }), ErrorKind::Denied);
         let silent = Error::from_store("f", object_store::Error::Generic { store: "s", source: "reset".into() });
         assert_eq!(silent.kind(), ErrorKind::Unreachable);
         assert!(silent.is_retryable());

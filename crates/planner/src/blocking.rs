@@ -55,6 +55,11 @@ impl Paths {
         self.open.push((key.to_owned(), fate));
     }
 
+    /// Whether `key`, which something below it was seen for, is deleted.
+    pub(crate) fn goes(&self, key: &str) -> bool {
+        self.open.iter().any(|(name, fate)| name == key && *fate == Fate::Deleted)
+    }
+
     /// Whether a row of `key` may still turn out to block a later one.
     pub(crate) fn is_open(&self, key: &str) -> bool {
         self.open.iter().any(|(name, _)| name == key)

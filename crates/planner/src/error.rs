@@ -179,7 +179,7 @@ impl From<datafusion::error::DataFusionError> for Error {
             D::ParquetError(_) => Self::damaged(&error.strip_backtrace()),
             D::ObjectStore(inner) => crate::stores::unreadable("a file that the query needs", &inner),
             D::IoError(inner) => Self::unreachable(format!("a file cannot be read or written: {inner}"))
-                .with_help("check that the disk has room, and what may be read and written there"),
+                .with_help("check that the disk and the temporary folder (TMPDIR) have room, and may be read and written"),
             D::ResourcesExhausted(why) => Self::usage(format!("this takes more memory than there is: {why}"))
                 .with_help("ask for less: fewer columns, a LIMIT, a smaller prefix"),
             other => Self::bug(format!("the query engine failed: {}", other.strip_backtrace())),

@@ -107,7 +107,10 @@ impl Refusals {
                 "choose a destination that does not hold the lake's data, nor objects that were imported into it",
             )
         } else {
-            ("these keys cannot be written there", "leave them out with --exclude, or choose another destination")
+            (
+                "these keys cannot be written there",
+                "leave them out with --exclude, move away what is in their way, or choose another destination",
+            )
         };
         Some(Error::guard(format!("{destination}: {what}:\n  {list}{more}\nNothing was written.")).with_help(help))
     }

@@ -28,6 +28,7 @@ pub mod select;
 pub mod source;
 pub mod stores;
 pub mod table;
+pub mod trouble;
 pub mod view;
 
 pub use error::{Error, ErrorKind, Result};

@@ -13,6 +13,7 @@ use crate::digest::{Digesting, FileDigest};
 use crate::error::{Error, Result, explain};
 use crate::folding::Folding;
 use crate::location::Location;
+use crate::trouble;
 
 /// Metadata files of a location: an `object_store` and the prefix of the location in it.
 #[derive(Debug, Clone)]
@@ -113,9 +114,14 @@ pub fn unreadable(what: &str, error: &object_store::Error) -> Error {
         Store::PermissionDenied { .. } | Store::Unauthenticated { .. } => {
             ("may not be read", "check the store's credentials, and that they may read (and list) this place")
         }
-        _ => ("cannot be read", "check the store's endpoint, region and credentials; the same command may succeed later"),
+        error => trouble::of_file(error).unwrap_or((
+            "cannot be read",
+            "check the store's endpoint, region and credentials; the same command may succeed later",
+        )),
     };
-    Error::unreachable(format!("{what} {why}: {}", explain(error))).with_help(help)
+    let words = explain(error);
+    let help = trouble::of_connection(&words).unwrap_or_else(|| help.to_owned());
+    Error::unreachable(format!("{what} {why}: {words}")).with_help(help)
 }
 
 /// Whether an object, or the bucket that it would be in, is not there. A listing of a bucket that is not there fails without
@@ -137,7 +143,10 @@ pub fn unwritable(what: &str, error: &object_store::Error) -> Error {
         Store::PermissionDenied { .. } | Store::Unauthenticated { .. } => {
             ("may not be written", "check the store's credentials, and that they may write there")
         }
-        _ => ("cannot be written", "check that the place is there, has room, and may be written"),
+        error => trouble::of_file(error)
+            .unwrap_or(("cannot be written", "check that the place is there, has room, and may be written")),
     };
-    Error::unreachable(format!("{what} {why}: {}", explain(error))).with_help(help)
+    let words = explain(error);
+    let help = trouble::of_connection(&words).unwrap_or_else(|| help.to_owned());
+    Error::unreachable(format!("{what} {why}: {words}")).with_help(help)
 }

@@ -5,8 +5,9 @@
 //! ```
 //! # Crash consistency
 //! Outcomes are written at least every second, a segment at a time; a segment is there whole or not at all. Its name holds
-//! the shards that it has rows of, a random id of the attempt, so that two attempts never overwrite each other, and the CRC-64
-//! checksum of its bytes, so that one that was changed is not believed. Outcomes that were not written yet are lost with the
+//! the shards that it has rows of, a random id of the attempt, so that two attempts never overwrite each other, its number in
+//! the attempt, so that one that was removed is missed, and the CRC-64 checksum of its bytes, so that one that was changed is not
+//! believed. Outcomes that were not written yet are lost with the
 //! process: their rows are done again, and done twice is done once. Before outcomes are written, what they tell of is made
 //! durable.
 //!
@@ -27,8 +28,8 @@ use tokio::sync::{Mutex, Notify};
 pub use outcomes::{Outcomes, ShardOutcomes, Upload, replay};
 pub use segment::{Entry, JOURNAL_SCHEMA, State};
 
-use crate::Fence;
 use crate::store::{Attributes, PutOptions, Store, StoreError, StoreResult};
+use crate::{Fence, stop};
 
 /// How long outcomes wait to be written.
 const EVERY: Duration = Duration::from_secs(1);
@@ -148,15 +149,19 @@ impl Journal {
     async fn write(&self, entries: &[Entry]) -> StoreResult<()> {
         self.data.sync().await?;
         let body = segment::encode(entries, self.generation)?;
-        let name = segment::name(entries, &self.attempt, self.number.fetch_add(1, Ordering::Relaxed), &body);
+        // Taken only when it was written, so that no number is missing but of a segment that somebody removed.
+        let number = self.number.load(Ordering::Relaxed);
+        let name = segment::name(entries, &self.attempt, number, &body);
         let options =
             PutOptions { attributes: Attributes::content_type("application/vnd.apache.parquet"), ..PutOptions::default() };
-        let put = self.store.put(&name, body, &options);
+        // An upload that is written down writes what others did as well.
+        let put = stop::regardless(self.store.put(&name, body, &options));
         match &self.fence {
             Some(fence) => Arc::clone(fence).scope(put).await,
             None => put.await,
-        }
-        .map(drop)
+        }?;
+        self.number.store(number + 1, Ordering::Relaxed);
+        Ok(())
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Entry>> {

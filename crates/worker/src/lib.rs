@@ -19,6 +19,7 @@ pub mod limit;
 pub mod outcome;
 pub mod prove;
 pub mod retry;
+mod stop;
 pub mod store;
 
 pub use copy::{Concurrency, CopyExec, CopySpec, OnDrift};

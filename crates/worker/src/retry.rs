@@ -12,6 +12,7 @@
 //! answers others of the run, a failure is one request's bad luck, and the first waits are short: of a million requests of
 //! which one in five fails, some fail seven times, and the run's end would wait for them. Only failures that may pass are
 //! tried again, and only requests that are safe to repeat: one whose answer got lost may have been applied.
+//! A row whose run was stopped is not tried again.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use std::time::Duration;
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 
+use crate::stop;
 use crate::store::{FailureKind, StoreError, StoreResult};
 
 /// However long a store asks to be left alone, it is asked again after this.
@@ -107,7 +109,9 @@ impl Retry {
                     };
                     let Some(wait) = wait else { return Err(after(error, tried, budget.as_ref())) };
                     tracing::debug!(tried, kind = error.kind.as_str(), "retrying in {wait:?}: {}", error.message);
-                    tokio::time::sleep(wait).await;
+                    if !stop::pause(wait).await {
+                        return Err(after(error, tried, None));
+                    }
                 }
             }
         }
@@ -122,13 +126,12 @@ impl Retry {
 }
 
 /// Waits for the `tried`th retry of something that is not a request of its own, such as the rest of a body. False when no
-/// retries are left, or outside of a row.
+/// retries are left, outside of a row, or when the run is to stop.
 pub(crate) async fn again(tried: u32, error: &StoreError) -> bool {
     let wait = Budget::current().filter(Budget::take).map(|budget| budget.wait(tried.max(1), error));
     let Some(wait) = wait else { return false };
     tracing::debug!(tried, kind = error.kind.as_str(), "going on in {wait:?}: {}", error.message);
-    tokio::time::sleep(wait).await;
-    true
+    stop::pause(wait).await
 }
 
 /// Says how often something was tried, once.

@@ -207,6 +207,10 @@ fn of_receipts_and_their_files() {
     let changes = kept.files("/receipts/", "changes.parquet");
     assert_eq!(changes.len(), 2);
     assert_eq!(kept.check(&changes, &[&verify()]), 2 * positions(100).len());
+    let asked = Verb::new(&["sql", "@/dest", "SELECT count(*) AS n FROM receipts"]);
+    assert_eq!(kept.check(&changes, &[&asked]), 2 * positions(100).len());
+    let other = Verb::new(&["sql", "@/dest", "SELECT count(*) AS n FROM runs"]);
+    assert_eq!(kept.check(&changes, &[&other]), 0, "what is not asked is not read");
     assert_eq!(kept.check(&changes, &[&next, &full, &fold]), 0, "an export that needs no earlier receipt");
     // The way on is said, and is one.
     kept.flip(&changes[0], Some(1000));
@@ -229,6 +233,8 @@ fn of_records_and_plans() {
     let mut plan = kept.files("plan/plan", ".json");
     plan.extend(kept.files("plan/round-1/", ".parquet"));
     assert_eq!(kept.check(&plan, &[&apply]), plan.len() * positions(100).len());
+    let asked = Verb::new(&["sql", "@/plan", "SELECT key FROM plan"]);
+    assert_eq!(kept.check(&plan, &[&asked]), plan.len() * positions(100).len());
 }
 
 #[test]

@@ -125,6 +125,50 @@ fn names_that_mean_nothing_or_cannot_be_are_refused() {
 }
 
 #[test]
+fn an_empty_folder_empties_no_branch_unless_that_is_said() {
+    for place in BOTH {
+        let bed = Bed::with_lake(place);
+        let folder = bed.files("files", &[]);
+        // There is nothing to lose yet.
+        let report = bed.commit_of("main", &folder, "m").run().expect_code(0).json();
+        assert_eq!(report["state"], "unchanged");
+        bed.commit("main", &[("a", "1"), ("t/b", "2"), ("t/c", "3")]);
+        let before = bed.stored();
+        let folder = bed.files("files", &[("deep/EXPORT_x_SUCCESS", "a file, but no longer here")]);
+        fs::remove_file(bed.path("files/deep/EXPORT_x_SUCCESS")).unwrap();
+        refused(bed.commit_of("main", &folder, "m").run(), 3, "holds no files: the commit would remove all 3 objects of branch `main`");
+        let part = bed.commit_of("main", &folder, "m").args(["--prefix", "t"]).run();
+        refused(part, 3, "all 2 objects of branch `main` below `t/`");
+        // What an export leaves beside its data is none of it.
+        fs::write(bed.path("files/EXPORT_x_SUCCESS"), "").unwrap();
+        refused(bed.commit_of("main", &folder, "m").run(), 3, "holds no files");
+        assert_eq!(bed.stored(), before, "{place:?}");
+        bed.commit_of("main", &folder, "m").args(["--prefix", "t", "--allow-empty"]).run().expect_code(0);
+        assert_eq!(bed.ls("main"), listed(&[("a", "1")]));
+    }
+}
+
+#[test]
+fn no_lake_is_made_where_exports_go() {
+    for place in BOTH {
+        let bed = Bed::with_lake(place);
+        bed.commit("main", &[("a", "1")]);
+        let (out, scheme) = match place {
+            Place::Folder => (bed.path("out").display().to_string(), "file://"),
+            Place::Bucket => ("landing/out".to_owned(), "s3://"),
+        };
+        bed.millrace(&["export", &bed.url("main"), &format!("{scheme}{out}")]).run().expect_code(0);
+        let before = (bed.server.snapshot().tree("landing", ""), folder_tree(bed.dir.path()));
+        for below in ["", "/part", "/part/of/it"] {
+            let outcome = bed.lake("init", &format!("lake+{scheme}{out}{below}")).run();
+            refused(outcome, 3, "would lie in the destination of an export");
+        }
+        assert_eq!((bed.server.snapshot().tree("landing", ""), folder_tree(bed.dir.path())), before, "{place:?}");
+        bed.lake("init", &format!("lake+{scheme}{out}side")).run().expect_code(0);
+    }
+}
+
+#[test]
 fn there_must_be_a_lake_a_folder_and_a_message() {
     for place in BOTH {
         let bed = Bed::new(place);

@@ -91,6 +91,84 @@ fn a_run_that_is_out_of_time_goes_on() {
     goes_on(&bed, &ended, 124);
 }
 
+#[test]
+fn a_stopped_run_sends_nothing_that_was_only_waiting_to_be_sent() {
+    let bed = Bed::new(fixed_commits(200), Place::Bucket);
+    bed.exported(Want::all("A"), &[]);
+    bed.stage.server.clear_log();
+    let victim = Victim::default();
+    let fault = Fault::Signal { victim: victim.clone(), signal: Signal::TERM, fate: Fate::Late(Duration::from_millis(1500)) };
+    bed.stage.server.fault(Rule::new(Target::on("CopyObject"), fault).nth(3));
+    bed.stage.server.fault(Rule::new(Target::on("CopyObject"), Fault::Delay(Duration::from_millis(1500))));
+    // As many at once as the store takes: hundreds of rows wait for their place.
+    let running = bed.export(Want::all("B"), &["--full", "--request-timeout", "20s"]).spawn();
+    victim.is(running.id());
+    let ended = running.wait();
+    bed.stage.server.clear_faults();
+    let sent = copies(&bed).len();
+    assert!((3..100).contains(&sent), "{sent} of more than 150 copies were sent: {ended}");
+    let report = ended.clone().expect_code(130).json();
+    // All of them had their answers, and what was not sent did not fail.
+    assert_eq!((&report["failed"], report["copied"].as_u64()), (&json!(0), Some(sent as u64)), "{ended}");
+    let outcome = bed.exported(Want::all("B"), &["--full", "--request-timeout", "20s"]);
+    let twice: Vec<_> = copies(&bed).into_iter().filter(|(_, times)| *times > 1).collect();
+    assert_eq!(twice, [], "{outcome}");
+    bed.stage.server.assert_no_violations();
+}
+
+#[test]
+fn a_store_that_answers_nothing_any_more_holds_up_no_end() {
+    std::thread::scope(|scope| {
+        for (options, code) in [(&["--timeout", "4s"][..], 124), (&[][..], 130)] {
+            scope.spawn(move || without_answers(options, code));
+        }
+    });
+}
+
+/// From some moment on nothing is answered, whatever it is.
+fn without_answers(options: &[&str], code: i32) {
+    let bed = bed();
+    bed.stage.server.fault(Rule::new(Target::on("CopyObject"), Fault::Delay(Duration::from_millis(100))));
+    let options = [FULL.as_slice(), &["--request-timeout", "90s"], options].concat();
+    let running = bed.export(Want::all("B"), &options).timeout(Duration::from_secs(60)).spawn();
+    until("it copies", || bed.stage.server.log().of("CopyObject").len() > 8);
+    bed.stage.server.clear_faults();
+    bed.stage.server.fault(Rule::new(Target::on("*"), Fault::Stall { applied: false }));
+    if code == 130 {
+        running.terminate();
+    }
+    let ended = running.wait().expect_code(code);
+    assert_eq!(ended.json()["state"], "cancelled", "{ended}");
+    assert!(ended.json()["error"]["help"].as_str().unwrap().contains("same command"), "{ended}");
+    assert!(ended.stderr.contains("the lease is not released"), "{ended}");
+    bed.stage.server.clear_faults();
+    // The next run waits for what may still be applied, as after a kill.
+    assert!(!bed.stage.head()["lease"].is_null());
+}
+
+#[test]
+fn what_only_looks_ends_at_the_first_signal() {
+    let bed = bed();
+    let source = bed.source(Want::all("A"));
+    let to = bed.stage.destination();
+    let asked = bed.stage.server.fault(Rule::new(Target::on("*"), Fault::Stall { applied: false }));
+    for words in [
+        vec!["ls", &source],
+        vec!["plan", &source, "memory://x"],
+        vec!["export", &source, &to],
+        vec!["verify", &to],
+        vec!["runs", &to],
+        vec!["wait", &to],
+    ] {
+        let before = bed.stage.server.hits(asked);
+        let running = bed.millrace(words[0]).args(&words[1..]).timeout(Duration::from_secs(40)).spawn();
+        until("it asks", || bed.stage.server.hits(asked) > before);
+        running.interrupt();
+        let ended = running.wait().expect_code(130);
+        assert!(ended.elapsed < Duration::from_secs(20), "{words:?}: it waited for an answer: {ended}");
+    }
+}
+
 /// A run with a request that is never answered.
 fn stuck(bed: &Bed) -> millrace_tests::run::Running<'_> {
     bed.stage.server.fault(Rule::new(Target::on("CopyObject"), Fault::Stall { applied: false }).nth(5));

@@ -126,6 +126,30 @@ fn a_mangled_segment_of_a_journal() {
 }
 
 #[test]
+fn a_segment_of_a_journal_that_was_removed() {
+    let bed = bed();
+    let server = &bed.stage.server;
+    let segments: Vec<String> = bed.stage.own_keys().into_iter().filter(|key| key.contains("/journal/")).collect();
+    assert!(segments.len() > 1, "{segments:?}");
+    let first = segments.iter().find(|key| key.contains("-00000-")).unwrap();
+    server.delete(BUCKET, &format!("{PREFIX}{first}"));
+    let before = server.snapshot();
+    for label in ["B", "C"] {
+        server.clear_log();
+        let refused = bed.export(Want::all(label), &["--full"][..usize::from(label == "B")]).run().expect_code(4).json();
+        let (message, help) = (refused["error"]["message"].as_str().unwrap(), refused["error"]["help"].as_str().unwrap());
+        assert!(message.contains("-00000-*.parquet, a segment of a journal, is missing"), "{label}: {refused}");
+        assert!(help.contains("--no-resume"), "{label}: {refused}");
+        let touched = server.log().writes().filter(|op| op.bucket == BUCKET && !op.key.starts_with("out/_millrace/"));
+        assert!(touched.is_empty(), "{label}: {touched}");
+        server.restore(before.clone());
+        bed.checker.forget_leases();
+    }
+    bed.exported(Want::all("B"), &["--full", "--no-resume"]);
+    server.assert_no_violations();
+}
+
+#[test]
 fn a_mangled_receipt() {
     // A base that contradicts HEAD makes every receipt count.
     each_way("/receipts/", "receipt.json", Some("D"));

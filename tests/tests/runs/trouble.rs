@@ -1,9 +1,9 @@
 //! Disks that are full, destinations that cannot be written, credentials that are taken back: a clear end, and the same
 //! command goes on when the trouble is over.
 
-use std::{io::Write, path::Path, time::Duration};
+use std::time::Duration;
 
-use millrace_tests::s3::Target;
+use millrace_tests::{disk::SmallDisk, s3::Target};
 use serde_json::json;
 
 use super::{Bed, fixed_commits, two::until, want::Want};
@@ -12,47 +12,12 @@ use crate::{
     made::Objects,
 };
 
-/// A small file system of its own.
-struct SmallDisk(tempfile::TempDir);
-
-impl SmallDisk {
-    /// None where this user may not mount, which is said.
-    fn mount(kilobytes: u32) -> Option<Self> {
-        let folder = tempfile::TempDir::with_prefix("millrace-disk-").unwrap();
-        let mounted = mount(&["-t", "tmpfs", "-o", &format!("size={kilobytes}k"), "millrace-test"], folder.path());
-        if !mounted {
-            // Not by `println!`: what a passing test prints so is not shown.
-            std::io::stdout().write_all(b"skipped: a small file system cannot be mounted here (only root can)\n").unwrap();
-        }
-        mounted.then_some(Self(folder))
-    }
-
-    fn grow(&self, kilobytes: u32) {
-        assert!(mount(&["-o", &format!("remount,size={kilobytes}k")], self.0.path()));
-    }
-}
-
-fn mount(words: &[&str], at: &Path) -> bool {
-    std::process::Command::new("mount")
-        .args(words)
-        .arg(at)
-        .stderr(std::process::Stdio::null())
-        .status()
-        .is_ok_and(|s| s.success())
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _ = std::process::Command::new("umount").arg("-l").arg(self.0.path()).status();
-    }
-}
-
 #[test]
 fn a_disk_that_is_full() {
     let Some(disk) = SmallDisk::mount(1024) else { return };
     let objects = |from: u8| -> Objects { (from..60).map(|n| (format!("many/{n:02}"), vec![n; 40_000])).collect() };
     let bed = Bed::new(vec![("A", objects(58)), ("B", objects(0))], Place::Folder);
-    let to = disk.0.path().join("out");
+    let to = disk.path().join("out");
     let export = |label| {
         let command = bed.millrace("export").args([bed.source(Want::all(label)), to.display().to_string()]);
         command.args(super::PATIENCE).run()

@@ -111,6 +111,8 @@ pub(super) fn frozen(bed: &Bed, n: u64, successor: Want) {
     let thawed = frozen.wait();
     if held {
         assert_eq!(thawed.code, 3, "frozen at {n}: {thawed}");
+        let told = thawed.json();
+        assert!(told["error"]["help"].as_str().is_some_and(|help| help.contains("the same command again")), "{thawed}");
         let late = server.log().filter(|op: &Op| op.seq > taken && op.is_write() && op.access_key.as_deref() == Some(&name));
         assert!(late.is_empty(), "frozen at {n}:\n{late}\n{thawed}");
         bed.is_at_rest(successor, &outcome);

@@ -116,3 +116,25 @@ fn a_probe_without_an_answer_is_made_again_by_the_next_run() {
         server.assert_no_violations();
     }
 }
+
+#[test]
+fn a_probe_that_is_answered_by_something_else_tells_nothing_and_is_waited_for_by_nobody() {
+    for (status, code) in [(403, "AccessDenied"), (409, "ConditionalRequestConflict"), (500, "InternalError")] {
+        let bed = Bed::new(fixed_commits(5), Place::Bucket);
+        let server = &bed.stage.server;
+        // The second put of HEAD is the probe; a conflict is asked again.
+        let target = Target::on("PutObject").bucket(BUCKET).key(HEAD);
+        let tries = if status == 409 { vec![2, 3, 4] } else { vec![2] };
+        let rules: Vec<_> =
+            tries.into_iter().map(|nth| server.fault(Rule::new(target.clone(), Fault::error(status, code)).nth(nth))).collect();
+        // With this option a doubt would be waited for, and said.
+        let outcome = bed.exported(Want::all("A"), &["--request-timeout", "20s"]);
+        assert!(rules.iter().all(|rule| server.hits(*rule) == 1), "{status}: {outcome}");
+        assert!(!outcome.stderr.contains("may still be applied"), "{status}: {outcome}");
+        assert!(bed.stage.head()["conditions"].is_null(), "{status}: {}", bed.stage.head());
+        server.clear_faults();
+        bed.exported(Want::all("B"), &[]);
+        assert_eq!(bed.stage.head()["conditions"]["are"], "obeyed", "{status}");
+        server.assert_no_violations();
+    }
+}

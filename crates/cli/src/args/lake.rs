@@ -68,7 +68,7 @@ pub(crate) struct WordsArgs {
 #[derive(Debug, Args)]
 #[command(
     after_help = "What the folder has no more is removed from the branch; files with the same bytes are not copied again. Where
-nothing differs no commit is made, which is no error.
+nothing differs no commit is made, which is no error. A folder without any files is refused (exit 3).
 
 Examples:
   millrace lake commit 'lake+file:///srv/lake?ref=main' ./out -m 'nightly load' --meta job=42
@@ -94,7 +94,7 @@ pub(crate) struct LakeCommitArgs {
     #[arg(long, value_name = "PREFIX")]
     pub(crate) prefix: Option<String>,
 
-    /// Commit even when nothing differs
+    /// Commit even when nothing differs, or when the folder is empty and so everything is removed
     #[arg(long)]
     pub(crate) allow_empty: bool,
 

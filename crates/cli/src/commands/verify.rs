@@ -20,7 +20,7 @@ use crate::output::progress::Reporter;
 use crate::output::verify as output;
 use crate::stop;
 
-/// How long a comparison that was stopped may take to put things away.
+/// How long a comparison on a cluster that was stopped may take to put things away.
 const STOPPING: Duration = Duration::from_secs(5);
 
 /// Runs the command.
@@ -62,7 +62,9 @@ async fn verified(context: &Context, args: &VerifyArgs, destination: &Location) 
         error = stop::signalled() => {
             // A cluster is told, and what it was given goes.
             request.stop.cancel();
-            let _ = tokio::time::timeout(STOPPING, verifying).await;
+            if is_elsewhere(&request) {
+                let _ = tokio::time::timeout(STOPPING, verifying).await;
+            }
             return Err(error);
         }
     };
@@ -74,6 +76,17 @@ async fn verified(context: &Context, args: &VerifyArgs, destination: &Location) 
         }
     }
     Ok(report)
+}
+
+/// A cluster works on it.
+#[cfg(feature = "cluster")]
+fn is_elsewhere(request: &VerifyRequest) -> bool {
+    request.cluster.is_some()
+}
+
+#[cfg(not(feature = "cluster"))]
+fn is_elsewhere(_: &VerifyRequest) -> bool {
+    false
 }
 
 /// The cluster that reads the bytes.

@@ -22,8 +22,8 @@ use crate::report::ErrorReport;
 /// Commits a folder.
 ///
 /// # Errors
-/// `Usage` for a branch, folder or message that cannot be; `Guard` for a lake that is not Millrace's, a folder that overlaps it,
-/// and a branch that another commit has moved; the stores'. Files that failed are in the report.
+/// `Usage` for a branch, folder or message that cannot be; `Guard` for a lake that is not Millrace's, a folder that overlaps it or
+/// would empty the branch, and a branch that another commit has moved; the stores'. Files that failed are in the report.
 pub async fn commit(registry: &Arc<Registry>, request: &CommitRequest, progress: &dyn Progress) -> Result<CommitReport> {
     let started = Instant::now();
     let (message, prefix) = (message(request)?, folder_of(&request.prefix)?);
@@ -37,6 +37,7 @@ pub async fn commit(registry: &Arc<Registry>, request: &CommitRequest, progress:
     let trees = lake.trees()?;
     let base = trees.namespace.metarange(&head.meta_range_id).await?;
     let compared = compare(&trees.namespace, &base, &prefix, &folder.files).await?;
+    refuse_emptying(request, &folder, &prefix, &compared)?;
     let copied = Copier::new(registry, &folder, lake.location())?.run(&compared.old, request.concurrency, progress).await?;
     let mut report = report(&lake, request, &head, &copied);
     if copied.failures.is_empty() {
@@ -76,6 +77,21 @@ fn refuse_overlap(registry: &Registry, lake: &Lake, folder: &Location) -> Result
         Some(why) => Err(Error::guard(format!("{folder} {why} ({})", lake.location()))
             .with_help("a lake cannot be committed into itself: choose another folder")),
     }
+}
+
+/// A folder without files is a wrong path, or one that was not filled, more often than the wish for an empty branch.
+fn refuse_emptying(request: &CommitRequest, folder: &Folder, prefix: &str, compared: &Comparison) -> Result<()> {
+    let removed = compared.removed.len();
+    if request.allow_empty || removed == 0 || !folder.files.is_empty() {
+        return Ok(());
+    }
+    let below = if prefix.is_empty() { String::new() } else { format!(" below `{prefix}`") };
+    let objects = if removed == 1 { "the only object".to_owned() } else { format!("all {removed} objects") };
+    Err(Error::guard(format!(
+        "{} holds no files: the commit would remove {objects} of branch `{}`{below}",
+        request.folder, request.branch
+    ))
+    .with_help("check the folder, and that it was filled; if the branch is to be emptied, add --allow-empty"))
 }
 
 fn report(lake: &Lake, request: &CommitRequest, head: &CommitData, copied: &Copied) -> CommitReport {

@@ -17,6 +17,8 @@ use super::mark::{MARK_KEY, Mark};
 use super::report::InitReport;
 use super::store::Lake;
 use super::{CommitWords, names, new_commit};
+use crate::head::HEAD_KEY;
+use crate::there;
 
 /// The message of every repository's first commit.
 const FIRST_MESSAGE: &str = "Repository created";
@@ -24,11 +26,12 @@ const FIRST_MESSAGE: &str = "Repository created";
 /// Makes an empty lake at `location` with one branch.
 ///
 /// # Errors
-/// `Guard` where a lake is already, `Usage` for a bad name or a store without conditional writes, the store's.
+/// `Guard` where a lake or the destination of an export is already, `Usage` for a bad name or a store without conditional writes, the store's.
 pub async fn init(registry: &Arc<Registry>, location: &Location, branch: &str) -> Result<InitReport> {
     names::check(RefKind::Branch, branch)?;
     let lake = Lake::at(registry, location)?;
     refuse_lakes(&lake).await?;
+    refuse_destinations(&lake).await?;
     put_mark(&lake, branch).await?;
     let first = new_commit(&CommitWords::default(), FIRST_MESSAGE.to_owned(), "", &[]);
     let commit = first.id.clone();
@@ -67,6 +70,21 @@ async fn refuse_lakes(lake: &Lake) -> Result<()> {
         .with_help("choose a folder or prefix without a lake"));
     }
     Ok(())
+}
+
+/// Refuses a place that exports are written to: what is there belongs to their receipts, and a lake among it would be taken for
+/// objects of somebody else.
+async fn refuse_destinations(lake: &Lake) -> Result<()> {
+    let place = lake.place();
+    let found = match place.get(HEAD_KEY).await? {
+        Some(_) => Some(place.location().clone()),
+        None => there::above(place).await,
+    };
+    match found {
+        None => Ok(()),
+        Some(at) => Err(Error::guard(format!("{} would lie in the destination of an export: {at} has its {HEAD_KEY}", lake.location()))
+            .with_help("choose a folder or prefix outside of it")),
+    }
 }
 
 fn there_already(lake: &Lake) -> Error {

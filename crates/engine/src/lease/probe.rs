@@ -31,10 +31,12 @@ pub(super) async fn probe(destination: &Destination, now: Head, longest: Duratio
         Ok(head) if head.has_version() => Ok((head, None)),
         Err(error) if error.kind == FailureKind::Precondition => Ok((knowing(now, destination, Obedience::Obeyed), None)),
         Err(error) if error.kind == FailureKind::Unsupported => Ok((knowing(now, destination, Obedience::Refused), None)),
-        _ => {
+        // Any other answer (a conflict, a refusal, a trouble of the server) tells nothing of conditions, and the next run asks
+        // again. What was answered is not applied any more; only a probe without an answer may be.
+        end => {
             let there = Head::read(destination).await?;
             let head = if there.file.nonce == ignored.nonce { there } else { now };
-            Ok((head, Some(longest)))
+            Ok((head, end.is_err_and(|error| error.unanswered).then_some(longest)))
         }
     }
 }

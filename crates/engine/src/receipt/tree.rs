@@ -30,7 +30,7 @@ pub async fn write(destination: &Destination, chain: &[(String, Receipt)]) -> Re
     }
     let folder = temporary()?;
     let store = LocalFileSystem::new_with_prefix(folder.path())
-        .map_err(|e| Error::unreachable(format!("{}: {e}", folder.path().display())))?;
+        .map_err(|e| super::local(folder.path(), &e))?;
     let files = StoreFiles::new(Arc::new(store), Path::default());
     let sink: Arc<dyn MetadataSink> = Arc::new(StoreSink::from(files.clone()));
     let mut writer = MetarangeWriter::new(sink, WriteOptions::default());

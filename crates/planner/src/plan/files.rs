@@ -27,6 +27,8 @@ const UNIQUE: [&str; 6] = ["key", "path", "source", "etag", "identity", "row"];
 /// Rows that a writer holds before they go to its file: a shard grows with its plan, memory does not.
 const GROUP_ROWS: usize = 16 << 10;
 
+const ROOM: &str = "plans are first written to a temporary folder (TMPDIR), or beside the folder of -o: it needs room and permission";
+
 /// Writes batches to the files of their steps until the sender is gone; the steps with their shards.
 pub(super) fn write_all(root: &Path, mut batches: mpsc::Receiver<(StepKey, RecordBatch)>) -> Result<BTreeMap<StepKey, Step>> {
     let mut steps: BTreeMap<StepKey, StepFiles> = BTreeMap::new();
@@ -105,7 +107,7 @@ impl StepFiles {
             None => self.open.insert(self.create(numbers)?),
         };
         let placed = open.place(rows)?;
-        open.writer.write(&placed).map_err(|e| Error::unreachable(format!("the plan's {} cannot be written: {e}", open.name)))
+        open.writer.write(&placed).map_err(|e| unwritten(&open.name, &e))
     }
 
     fn create(&self, numbers: &mut i32) -> Result<Open> {
@@ -121,7 +123,7 @@ impl StepFiles {
     fn close(&mut self) -> Result<()> {
         let Some(Open { number, name: file, writer, .. }) = self.open.take() else { return Ok(()) };
         let path = self.root.join(&file);
-        let failed = |e: &dyn std::fmt::Display| Error::unreachable(format!("the plan's {file} cannot be written: {e}"));
+        let failed = |e: &dyn std::fmt::Display| unwritten(&file, e);
         let inner = writer.into_inner().map_err(|e| failed(&e))?;
         inner.into_inner().map_err(|e| failed(&e))?;
         let FileDigest { bytes: file_bytes, sha256 } = FileDigest::of(&path).map_err(|e| io_error(&path, &e))?;
@@ -160,7 +162,10 @@ fn properties() -> WriterProperties {
     UNIQUE.iter().fold(builder, plain).build()
 }
 
+fn unwritten(name: &str, error: &dyn std::fmt::Display) -> Error {
+    Error::unreachable(format!("the plan's {name} cannot be written: {error}")).with_help(ROOM)
+}
+
 fn io_error(path: &Path, error: &std::io::Error) -> Error {
-    Error::unreachable(format!("{}: {error}", path.display()))
-        .with_help("plans are first written to a temporary folder (TMPDIR); it needs room and permission")
+    Error::unreachable(format!("{}: {error}", path.display())).with_help(ROOM)
 }

@@ -5,6 +5,7 @@ mod done;
 mod keys;
 mod last;
 mod markers;
+mod obstacles;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -28,6 +29,7 @@ use crate::table::{DiffBatch, Lookup};
 use deletes::Deletion;
 use last::{OpenLog, OwnRow};
 use markers::Noticed;
+use obstacles::Obstacles;
 
 const NAMED_TWICE: &str = "is the key of two objects: the one that the prefix names, and one below the folder of its name";
 
@@ -49,6 +51,8 @@ pub(super) struct Assembly<'a> {
     looks: Option<&'a dyn Looks>,
     noticed: Noticed,
     in_the_way: &'a BTreeSet<String>,
+    /// Of a destination in a folder that is there.
+    obstacles: Option<Obstacles>,
     destination: &'a crate::location::Location,
     /// The status path's folder among the keys, where it lies below the destination.
     status: Option<String>,
@@ -133,6 +137,7 @@ impl<'a> Assembly<'a> {
             looks: request.looks,
             noticed: Noticed::default(),
             in_the_way: &request.base.in_the_way,
+            obstacles: request.destination.file_path().and_then(Obstacles::new),
             destination: request.destination,
             status: request.status.as_ref().and_then(|status| request.destination.way_to(status)),
             part,
@@ -337,7 +342,9 @@ impl<'a> Assembly<'a> {
         }
         self.settle_deletes()?;
         let rest = std::mem::take(&mut self.waiting);
-        rest.iter().try_for_each(|d| self.write_delete(d, 2))
+        rest.iter().try_for_each(|d| self.write_delete(d, 2))?;
+        self.folders_that_stay();
+        Ok(())
     }
 
     /// Refuses the object that the part names exactly beside one below the folder of its name, where a small change shows one

@@ -3,12 +3,17 @@
 use graveler::ErrorKind as Kind;
 
 use crate::error::{Error, ErrorKind, explain};
+use crate::trouble;
 
 impl From<graveler::Error> for Error {
     /// A file that a commit names must be there: its absence is damage, not a wrong name.
     fn from(error: graveler::Error) -> Self {
         let (kind, help) = match error.kind() {
-            Kind::Denied => (ErrorKind::Unreachable, "check the store's credentials, and that they may read this file"),
+            Kind::Denied => (
+                ErrorKind::Unreachable,
+                "check the store's credentials, and that they may read this file; in a folder, the permissions of the file and of the \
+                 folders above it",
+            ),
             Kind::Unreachable => {
                 (ErrorKind::Unreachable, "check the store's endpoint and credentials; the same command may succeed later")
             }
@@ -22,7 +27,9 @@ impl From<graveler::Error> for Error {
             Kind::Full => (ErrorKind::Unreachable, "make room at the store, then run the same command again"),
             _ => (ErrorKind::Corrupt, "restore the file from a copy of the namespace"),
         };
-        Self::new(kind, explain(&error)).with_help(help)
+        let words = explain(&error);
+        let help = trouble::of_connection(&words).unwrap_or_else(|| help.to_owned());
+        Self::new(kind, words).with_help(help)
     }
 }
 

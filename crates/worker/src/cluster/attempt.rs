@@ -48,8 +48,11 @@ impl Attempt {
         let mark = Mark::begin(registry, &self.task, shard, &id, &watch.fence).await?;
         let store = registry.open(&self.task.journal().join(&format!("{shard}/")), RequestClass::Control)?;
         let data = registry.open(&self.task.copy.destination, RequestClass::Data)?;
-        let spool = tempfile::tempdir().map_err(|e| Error::unreachable(format!("the temporary folder (TMPDIR): {e}")))?;
-        let known = Outcomes::fetch(&store, spool.path()).await?;
+        let spool = tempfile::tempdir().map_err(|e| {
+            Error::unreachable(format!("no temporary folder can be made: {e}"))
+                .with_help("set the executor's TMPDIR to a folder with room and permission")
+        })?;
+        let known = Outcomes::so_far(&store, spool.path()).await?;
         let fence = Arc::clone(&watch.fence);
         let ledger = Ledger {
             journal: Some(Journal::start(store, data, self.task.lease.generation, Some(Arc::clone(&fence)))),

@@ -18,6 +18,7 @@ use super::feed::{Feed, Work};
 use super::object::Copier;
 use super::row::{Outcome, outcome_batch};
 use crate::journal::Journal;
+use crate::stop;
 
 const BATCH_ROWS: usize = 1024;
 const BATCH_WAIT: Duration = Duration::from_millis(200);
@@ -166,18 +167,20 @@ impl Driver {
         match self.feed.next(self.large < self.most_large) {
             Some(Work::One(row, large)) => {
                 self.large += usize::from(large);
-                self.running.spawn(async move {
+                let run = stop::scope(self.cancel.clone(), async move {
                     let end = copier.fenced(copier.run(&row)).await;
                     drop(permit);
                     Ended::One(Outcome { row, end, replayed: false }, large)
                 });
+                self.running.spawn(run);
             }
             Some(Work::Deletes(rows)) => {
-                self.running.spawn(async move {
+                let run = stop::scope(self.cancel.clone(), async move {
                     let ends = copier.fenced(copier.delete_many(&rows)).await;
                     drop(permit);
                     Ended::Many(rows.into_iter().zip(ends).map(|(row, end)| Outcome { row, end, replayed: false }).collect())
                 });
+                self.running.spawn(run);
             }
             Some(Work::NotTried(row, error)) => self.keep(Outcome { row, end: Err(error), replayed: false }),
             None => {}
@@ -198,6 +201,10 @@ impl Driver {
     }
 
     fn keep(&mut self, outcome: Outcome) {
+        // What a stop held back has no outcome: it is done by whoever goes on.
+        if self.cancel.is_cancelled() && outcome.end.as_ref().is_err_and(|error| stop::is_left(error.kind)) {
+            return;
+        }
         self.feed.ended(&outcome);
         self.counts.add(&outcome);
         if let Some(journal) = self.journal.as_ref().filter(|_| !outcome.replayed) {

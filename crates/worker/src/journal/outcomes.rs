@@ -13,7 +13,7 @@ use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 use planner::{Error, Result};
 
-use super::segment::{Entry, State, decode, is_whole, shards_of};
+use super::segment::{self, Entry, State, decode, is_whole, shards_of};
 use crate::copy::{Done, Outcome, Row, Rows, outcome_batch};
 use crate::store::{FailureKind, Store, StoreError};
 
@@ -45,14 +45,33 @@ pub struct Outcomes {
 pub struct ShardOutcomes(HashMap<i32, Entry>);
 
 impl Outcomes {
-    /// Fetches all segments of the journal that `store` is into the local `folder`.
+    /// Fetches all segments of the journal that `store` is, and that nobody writes any more, into the local `folder`.
     ///
     /// # Errors
-    /// `Unreachable` where they cannot be read, `Corrupt` for a file that is no segment.
+    /// `Unreachable` where they cannot be read, `Corrupt` for a file that is no segment, and for a segment that was removed.
     pub async fn fetch(store: &Arc<dyn Store>, folder: &Path) -> Result<Self> {
+        let mut outcomes = Self::default();
+        outcomes.take(store, folder, &mut Err).await?;
+        outcomes.removed(store.as_ref()).map_or(Ok(outcomes), Err)
+    }
+
+    /// The same of a journal that others may be writing: a listing that is made meanwhile may pass over a segment.
+    ///
+    /// # Errors
+    /// As [`Outcomes::fetch`].
+    pub async fn so_far(store: &Arc<dyn Store>, folder: &Path) -> Result<Self> {
         let mut outcomes = Self::default();
         outcomes.refresh(store, folder).await?;
         Ok(outcomes)
+    }
+
+    /// Why these are not all segments that were written, where that can be told.
+    fn removed(&self, store: &dyn Store) -> Option<Error> {
+        let missing = segment::removed(self.read.iter().map(String::as_str))?;
+        let message = format!("{}{missing}, a segment of a journal, is missing: later ones of the same attempt are there", store.location());
+        Some(Error::corrupt(message).with_help(
+            "somebody removed it: restore it, or use --no-resume, and what that run has done is done again",
+        ))
     }
 
     /// The same of a journal that may be damaged: what can be read of it, and why the rest cannot.
@@ -67,6 +86,10 @@ impl Outcomes {
                 Ok(())
             })
             .await?;
+        // One that cannot be read is not missed once more.
+        if unreadable.is_empty() {
+            unreadable.extend(outcomes.removed(store.as_ref()));
+        }
         Ok((outcomes, unreadable))
     }
 
@@ -216,7 +239,10 @@ fn understood(name: &str, bytes: &Bytes) -> std::result::Result<Option<Vec<i32>>
 }
 
 fn entries(path: &Path) -> Result<Vec<Entry>> {
-    let bytes = std::fs::read(path).map_err(|e| Error::unreachable(format!("{}: {e}", path.display())))?;
+    let bytes = std::fs::read(path).map_err(|e| {
+        Error::unreachable(format!("{}: {e}", path.display()))
+            .with_help("the temporary folder (TMPDIR) must keep what a run puts there")
+    })?;
     decode(Bytes::from(bytes)).map_err(|why| mangled(&path.display().to_string(), &why))
 }
 

@@ -1,6 +1,6 @@
 //! One file of a journal: its name, its columns, its rows.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
@@ -112,6 +112,25 @@ pub(super) fn is_whole(name: &str, body: &[u8]) -> bool {
     let stem = name.rsplit('/').next().and_then(|name| name.strip_suffix(".parquet")).unwrap_or_default();
     let said = stem.split('-').nth(3);
     said.is_none_or(|said| *said == format!("{:016x}", checksum(body)))
+}
+
+/// A segment that was removed: one with a higher number of the same attempt is there. Names of earlier versions do not tell.
+pub(super) fn removed<'a>(names: impl Iterator<Item = &'a str>) -> Option<String> {
+    let mut attempts: BTreeMap<(&str, &str), BTreeSet<u32>> = BTreeMap::new();
+    for path in names {
+        let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
+        let parts: Vec<&str> = name.strip_suffix(".parquet").unwrap_or_default().split('-').collect();
+        if let [_, attempt, number, _] = parts[..]
+            && let Ok(number) = number.parse()
+        {
+            attempts.entry((folder, attempt)).or_default().insert(number);
+        }
+    }
+    attempts.into_iter().find_map(|((folder, attempt), numbers)| {
+        let number = (0..*numbers.last()?).find(|number| !numbers.contains(number))?;
+        let folder = if folder.is_empty() { String::new() } else { format!("{folder}/") };
+        Some(format!("{folder}*-{attempt}-{number:05}-*.parquet"))
+    })
 }
 
 /// The shards that a segment of this name may have rows of: `None` for any. Not a segment: `Err`.

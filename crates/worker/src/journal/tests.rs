@@ -93,3 +93,43 @@ fn names_tell_the_shards() {
     assert_eq!(segment::shards_of(&segment::name(&many, "9f", 0, b"")), Ok(None));
     assert!(segment::shards_of("x.txt").is_err() && segment::shards_of("a-b-c.parquet").is_err());
 }
+
+#[tokio::test]
+async fn a_segment_that_was_removed_is_missed_and_one_that_could_not_be_written_is_not() {
+    let (dir, spool) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let store = store(dir.path()).await;
+    let fence = Arc::new(Fence::default());
+    let journal = Journal::start(Arc::clone(&store), Arc::clone(&store), 1, Some(Arc::clone(&fence)));
+    for row in 0..4 {
+        if row == 2 {
+            // Nothing can be written for a while.
+            fence.extend(0);
+            journal.record(done(0, 9, "x"));
+            journal.flush().await.unwrap_err();
+            fence.extend(u64::MAX);
+        }
+        journal.record(done(0, row, "a"));
+        journal.flush().await.unwrap();
+    }
+    assert!(Outcomes::fetch(&store, spool.path()).await.unwrap().of(0).unwrap().done(9).is_some());
+    let segments = || {
+        let mut names: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|one| one.unwrap().path()).collect();
+        names.retain(|path| path.is_file());
+        names.sort();
+        names
+    };
+    std::fs::remove_file(&segments()[1]).unwrap();
+    let error = Outcomes::fetch(&store, spool.path()).await.unwrap_err();
+    assert_eq!(error.kind(), planner::ErrorKind::Corrupt);
+    assert!(error.to_string().contains("-00001-*.parquet, a segment of a journal, is missing"), "{error}");
+    assert!(error.help().unwrap().contains("--no-resume"));
+    let (known, unreadable) = Outcomes::fetch_readable(&store, spool.path()).await.unwrap();
+    assert!(known.of(0).unwrap().done(3).is_some() && unreadable.len() == 1);
+    Outcomes::so_far(&store, spool.path()).await.unwrap();
+    // Of another attempt nothing is missing.
+    let other = Journal::start(Arc::clone(&store), Arc::clone(&store), 2, None);
+    other.record(done(0, 5, "b"));
+    other.flush().await.unwrap();
+    segments().iter().filter(|path| !path.to_string_lossy().contains(&other.attempt)).for_each(|path| std::fs::remove_file(path).unwrap());
+    Outcomes::fetch(&store, spool.path()).await.unwrap();
+}

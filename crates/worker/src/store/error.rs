@@ -3,7 +3,10 @@
 use std::fmt;
 use std::time::Duration;
 
-use planner::{Error, Location, Scheme};
+use planner::{Error, Location, Scheme, trouble};
+
+/// The system's words for what may not be written because nothing may.
+const READ_ONLY: &str = "Read-only file system";
 
 /// Why a request failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -173,7 +176,15 @@ impl StoreError {
             FailureKind::Mismatch => Error::corrupt(message),
             _ => Error::unreachable(message),
         };
-        match remedy(self.kind, location) {
+        let is_file = matches!(location.scheme(), Scheme::File | Scheme::Local);
+        let help = match (self.kind, is_file) {
+            (FailureKind::Denied, true) if self.message.contains(READ_ONLY) => {
+                Some("the file system is mounted read-only: choose another place, or mount it for writing".to_owned())
+            }
+            (_, false) => trouble::of_connection(&self.message).or_else(|| remedy(self.kind, location)),
+            _ => remedy(self.kind, location),
+        };
+        match help {
             Some(help) => error.with_help(help),
             None => error,
         }
@@ -200,7 +211,10 @@ fn remedy(kind: FailureKind, location: &Location) -> Option<String> {
         (FailureKind::Denied, Scheme::Gs) => "check GOOGLE_APPLICATION_CREDENTIALS".to_owned(),
         (FailureKind::Denied, Scheme::Az) => "check AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY".to_owned(),
         (FailureKind::Denied, Scheme::File | Scheme::Local) => {
-            format!("check the permissions of {}", location.file_path().unwrap_or_default().display())
+            format!(
+                "check the permissions of {0} and of the folders above it: this user must be able to enter, read and write there",
+                location.file_path().unwrap_or_default().display()
+            )
         }
         (FailureKind::NoBucket, Scheme::File | Scheme::Local) => "check the path".to_owned(),
         (FailureKind::NoBucket, scheme) => format!("check the spelling of {}://{bucket}, or create it", scheme.as_str()),
@@ -211,6 +225,10 @@ fn remedy(kind: FailureKind, location: &Location) -> Option<String> {
             "run the same command again when the store works; if it never does, check that the endpoint of s3://{bucket} is that of an S3 server"
         ),
         (FailureKind::Unreachable | FailureKind::TimedOut, _) => format!("check that {location} can be reached from here"),
+        (FailureKind::Fenced, _) => format!(
+            "this run stood still, or could not reach the store, for longer than --lease-ttl: see by `millrace status {location}` who is at \
+             work there now, wait for it, then run the same command again: it does what is left"
+        ),
         (FailureKind::Full, _) => format!("make room at {location}, then run the same command again"),
         _ => return None,
     })

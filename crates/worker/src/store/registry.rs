@@ -1,4 +1,8 @@
 //! The registry: every store a command can reach, with the settings and credentials of each, opened once and shared.
+//!
+//! Clients and their connections are kept for ever: there are as many as there are servers and credentials. Stores are many,
+//! one for each journal that an executor writes, and those in folders hold descriptors: of those that nobody uses any more only
+//! some are kept. A folder with changes that are not durable yet is kept until they are.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -24,6 +28,9 @@ use crate::limit::{Buffers, DEFAULT_BUFFER_BYTES};
 
 /// The longest key of S3 and its kin, in bytes.
 const OBJECT_KEY_BYTES: usize = 1024;
+
+/// Stores up to this number are kept, whether or not they are in use.
+const KEPT_STORES: usize = 64;
 
 /// What a registry is made from.
 #[derive(Debug, Clone)]
@@ -71,7 +78,35 @@ struct Opened {
     windows: HashMap<(String, usize), Arc<Window>>,
     trees: HashMap<PathBuf, Arc<Tree>>,
     stores: HashMap<StoreId, Arc<dyn Store>>,
+    /// How many of them there may be before those that nobody uses are closed.
+    room: usize,
     sources: HashMap<SourceId, Arc<dyn Store>>,
+}
+
+impl Opened {
+    /// Closes what nobody uses, once that is much. Who asks for it again opens it again.
+    fn make_room(&mut self) {
+        if self.stores.len() <= self.room.max(KEPT_STORES) {
+            return;
+        }
+        self.stores.retain(|_, store| Arc::strong_count(store) > 1);
+        self.trees.retain(|_, tree| {
+            if Arc::strong_count(tree) > 1 {
+                return true;
+            }
+            if tree.is_at_rest() {
+                return false;
+            }
+            if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+                let tree = Arc::clone(tree);
+                // A failure is remembered, and told by whoever syncs next.
+                runtime.spawn_blocking(move || drop(tree.sync()));
+            }
+            true
+        });
+        // What is in use is not looked through again and again.
+        self.room = self.stores.len() * 2;
+    }
 }
 
 impl fmt::Debug for Registry {
@@ -127,6 +162,7 @@ impl Registry {
         }
         let store = self.build(&mut opened, location, class, bounds)?;
         opened.stores.insert(id, Arc::clone(&store));
+        opened.make_room();
         Ok(store)
     }
 
@@ -356,6 +392,31 @@ mod tests {
             assert_eq!(store.get_small("f").await.unwrap().unwrap().0, "text", "{url}");
         }
         assert_eq!(registry.requests(), (0, 4));
+    }
+
+    #[tokio::test]
+    async fn stores_that_nobody_uses_are_closed_when_their_changes_are_durable() {
+        let (dir, registry) = (tempfile::tempdir().unwrap(), registry(&[]).await);
+        let folder = |n: usize| at(&format!("{}/{n}/", dir.path().display()));
+        let descriptors = || std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
+        let (before, in_use) = (descriptors(), registry.open(&folder(0), RequestClass::Control).unwrap());
+        for n in 1..500 {
+            let store = registry.open(&folder(n), RequestClass::Control).unwrap();
+            store.put("a/b/c", "text".into(), &crate::store::PutOptions::default()).await.unwrap();
+        }
+        let (mut n, mut trees) = (500, usize::MAX);
+        while trees > 2 * KEPT_STORES {
+            assert!(n < 20_000, "{trees} folders stay open");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            drop(registry.open(&folder(n), RequestClass::Control).unwrap());
+            (n, trees) = (n + 1, registry.opened().trees.len());
+        }
+        assert!(registry.opened().stores.len() <= 2 * KEPT_STORES);
+        // Five for each of them, and some for what else goes on in this process.
+        assert!(descriptors() < before + 5 * 2 * KEPT_STORES + 500, "{} were {before}", descriptors());
+        let again = registry.open(&folder(0), RequestClass::Control).unwrap();
+        assert!(Arc::ptr_eq(&in_use, &again), "what is in use stays");
+        assert_eq!(registry.open(&folder(7), RequestClass::Control).unwrap().get_small("a/b/c").await.unwrap().unwrap().0, "text");
     }
 
     #[tokio::test]

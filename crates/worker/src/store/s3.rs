@@ -17,6 +17,7 @@ mod credentials;
 mod headers;
 mod last_look;
 mod parts;
+mod proxy;
 mod put;
 mod read;
 mod send;

@@ -216,6 +216,48 @@ fn a_killed_move_of_a_log_is_brought_to_its_end_before_a_third_commit_comes() {
 }
 
 #[test]
+fn a_killed_move_is_brought_to_its_end_also_behind_a_run_that_was_killed_before_its_own() {
+    let commits: Vec<(String, Two)> = [
+        ("base", line(&["a", "b", "c", "d"])),
+        ("reset", line(&["a", "b", "x", "y", "z"])),
+        ("third", line(&["a", "b", "c", "y"])),
+    ]
+    .map(|(label, tables)| (label.to_owned(), tables))
+    .into();
+    // Something else has to be copied before a log may move.
+    let beside = |label: &str, mut all: Objects| {
+        all.insert("notes.txt".to_owned(), label.into());
+        all
+    };
+    let lake: Vec<_> = commits.iter().map(|(label, tables)| (label.clone(), beside(label, two(tables)))).collect();
+    let killing = Killing::new("delta", &lake);
+    killing.judged.by(|_| Ok(()));
+    killing.arrives(0);
+    let snapshot = killing.stage.server.snapshot();
+    let step = if std::env::var_os("MILLRACE_SOAK").is_some() { 1 } else { 4 };
+    for n in killing.moments(1, |key| key.contains("/_delta_log/")).into_iter().step_by(step) {
+        killing.stage.server.restore(snapshot.clone());
+        killing.stage.server.clear_log();
+        killing.judged.by(judge_tables(TABLES, readers::delta, told_on(&commits, &[0, 1, 2])));
+        assert!(killing.kill(1, n, Fate::Applied), "{n}");
+        // The way back takes the moves back by itself, and ends before the first of them.
+        let process = Victim::default();
+        let first = Target::on("CopyObject").bucket(BUCKET).key(&format!("{PREFIX}notes.txt"));
+        killing.stage.server.fault(Rule::new(first, Fault::kill(&process, Fate::Lost)));
+        let (source, options) = (killing.stage.source("base"), killing.options());
+        let back = killing.stage.millrace("export").args([source, killing.stage.destination()]).args(options).spawn();
+        process.is(back.id());
+        assert_eq!(back.wait().code, -1, "{n}");
+        killing.stage.server.clear_faults();
+        assert_eq!(killing.stage.head()["unfinished"].as_array().unwrap().len(), 2, "{n}");
+        let said = killing.stage.export("third", &killing.options()).expect_code(0);
+        killing.stage.server.assert_no_violations();
+        assert_eq!(killing.stage.data(), lake[2].1, "{n}: {said}");
+        assert!(said.stderr.contains("is brought to its end first"), "{n}: {said}");
+    }
+}
+
+#[test]
 fn a_log_that_cannot_go_on_goes_back_before_a_third_commit_comes() {
     let commits: Vec<(String, Two)> = [
         ("base", line(&["a", "b", "c", "d"])),

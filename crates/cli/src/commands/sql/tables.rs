@@ -12,7 +12,7 @@ use datafusion::prelude::{Expr, SessionContext, ident, lit};
 use engine::RunReport;
 use engine::head::{HEAD_KEY, Head};
 use engine::receipt::{self, CHANGES_SCHEMA};
-use engine::session::Files;
+use engine::session::Kept;
 use futures::TryStreamExt as _;
 use object_store::ObjectStoreExt as _;
 use object_store::path::Path;
@@ -64,7 +64,7 @@ impl Kind {
 /// Registers the tables of every source.
 pub(super) async fn register(session: &SessionContext, registry: &Arc<Registry>, sources: &[Named<'_>]) -> Result<()> {
     let mut taken = Vec::new();
-    for (number, source) in sources.iter().enumerate() {
+    for source in sources {
         let kind = Kind::of(registry, source.url).await?;
         if taken.contains(&(source.name, kind.name())) {
             let message =
@@ -72,7 +72,7 @@ pub(super) async fn register(session: &SessionContext, registry: &Arc<Registry>,
             return Err(Error::usage(message).with_help("give each a name: NAME=URL; its tables are then called NAME_…"));
         }
         taken.push((source.name, kind.name()));
-        Tables { session, registry, name: source.name, number }.register(&kind).await?;
+        Tables { session, registry, name: source.name }.register(&kind).await?;
     }
     Ok(())
 }
@@ -82,7 +82,6 @@ struct Tables<'a> {
     session: &'a SessionContext,
     registry: &'a Arc<Registry>,
     name: Option<&'a str>,
-    number: usize,
 }
 
 impl Tables<'_> {
@@ -94,7 +93,7 @@ impl Tables<'_> {
                 Ok(())
             }
             Kind::Plan(location) => self.plan(&self.registry.metadata(location)?, location).await,
-            Kind::Destination(location) => self.destination(&self.registry.metadata(location)?, location).await,
+            Kind::Destination(location) => self.destination(location).await,
         }
     }
 
@@ -103,19 +102,18 @@ impl Tables<'_> {
         if plan.is_empty() {
             return self.add("plan", self.session.read_batch(RecordBatch::new_empty(Arc::clone(&ROW_SCHEMA)))?.into_view());
         }
-        let files = plan.shards().map(|(_, _, shard)| shard.file.clone());
-        self.add("plan", self.mount(at)?.table(files, &ROW_SCHEMA)?)
+        self.add("plan", Arc::new(Kept::plan(at, plan)))
     }
 
-    async fn destination(&self, at: &MetadataStore, location: &Location) -> Result<()> {
+    async fn destination(&self, location: &Location) -> Result<()> {
         let runs = engine::history(self.registry, location).await?;
         self.add("runs", runs_table(&runs)?)?;
-        let receipts = self.receipts(location, &self.mount(at)?).await?;
+        let receipts = self.receipts(location).await?;
         self.add("receipts", receipts)
     }
 
     /// The changes of all receipts of the chain that HEAD names, each row with its receipt.
-    async fn receipts(&self, at: &Location, folder: &Files) -> Result<Arc<dyn TableProvider>> {
+    async fn receipts(&self, at: &Location) -> Result<Arc<dyn TableProvider>> {
         let (destination, head) = Head::find(self.registry, at).await?;
         let chain = match &head.file.current {
             Some(current) => receipt::chain(&destination, &current.receipt).await?,
@@ -124,17 +122,13 @@ impl Tables<'_> {
         let nothing = self.session.read_batch(RecordBatch::new_empty(Arc::clone(&CHANGES_SCHEMA)))?;
         let mut all = nothing.select(receipt_columns(0, "", ""))?;
         for (at, one) in &chain {
-            let Some(file) = one.file() else { continue };
-            let changes = folder.table([format!("{at}/{file}")], &CHANGES_SCHEMA)?;
-            let changes = self.session.read_table(changes)?;
+            if one.file().is_none() {
+                continue;
+            }
+            let changes = self.session.read_table(Arc::new(Kept::receipt(&destination, at, one)))?;
             all = all.union(changes.select(receipt_columns(one.seq, &one.commit, &one.run))?)?;
         }
         Ok(all.into_view())
-    }
-
-    /// Makes the files of a location readable for the query engine.
-    fn mount(&self, at: &MetadataStore) -> Result<Files> {
-        Files::mount(self.session, self.number, at)
     }
 
     fn add(&self, kind: &str, table: Arc<dyn TableProvider>) -> Result<()> {

@@ -44,6 +44,7 @@ impl Assembly<'_> {
             return self.write_delete(&deletion, 2);
         }
         self.fate(&deletion.key, Fate::Deleted);
+        self.goes(&deletion.key);
         self.waiting.push(deletion);
         self.settle_deletes()
     }

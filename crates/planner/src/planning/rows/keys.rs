@@ -2,14 +2,18 @@
 
 use datafusion::arrow::array::Array;
 
+use super::obstacles::There;
 use super::{Assembly, Judged};
 use crate::guard;
+use crate::round::is_marker;
 
 impl Assembly<'_> {
     /// Sees what must not be done with a changed row.
     pub(super) fn check(&mut self, judged: &Judged<'_>, i: usize, key: &str, target: bool) {
         if target {
             self.check_key(key);
+        } else if let Some(why) = self.behind_a_link(key) {
+            self.refusals.add(key, &why);
         }
         for side in [&judged.batch.left, &judged.batch.right] {
             let address = side.address();
@@ -35,7 +39,46 @@ impl Assembly<'_> {
             self.refusals.add(key, "begins with a slash without the prefix");
         } else if let Some(why) = guard::unfit(key, self.rules, self.prefix_bytes) {
             self.refusals.add(key, why);
-        } else if let Some(why) = self.blocked(key) {
+        } else if let Some(why) = self.blocked(key).or_else(|| self.hindered(key)) {
+            self.refusals.add(key, &why);
+        }
+    }
+
+    /// What stands at a destination in a folder where the folders of `key`, which is written, must be. What stands in its own
+    /// place is seen at the end ([`Assembly::folders_that_stay`]).
+    fn hindered(&mut self, key: &str) -> Option<String> {
+        let obstacles = self.obstacles.as_mut()?;
+        let Some((folder, there)) = obstacles.above(key) else {
+            obstacles.written(key);
+            return None;
+        };
+        if there == There::Link {
+            return Some(linked(folder));
+        }
+        // A file that goes before anything is written, or that other rows put away.
+        let goes = self.paths.goes(folder) || is_marker(folder) || self.rounds.own(folder).is_some();
+        (!goes).then(|| format!("needs the folder `{}`, which is a file at the destination", folder.escape_debug()))
+    }
+
+    /// Why a key cannot be deleted at a destination in a folder.
+    fn behind_a_link(&mut self, key: &str) -> Option<String> {
+        let (folder, there) = self.obstacles.as_mut()?.above(key)?;
+        (there == There::Link).then(|| linked(folder))
+    }
+
+    /// A key goes before anything is written where it is in the way.
+    pub(super) fn goes(&mut self, key: &str) {
+        if let Some(obstacles) = &mut self.obstacles {
+            obstacles.goes(key);
+        }
+    }
+
+    /// Refuses objects in whose place folders are that hold something else.
+    pub(super) fn folders_that_stay(&mut self) {
+        let Some(obstacles) = &self.obstacles else { return };
+        let is_own = |key: &str| is_marker(key) || self.rounds.own(key).is_some();
+        for (key, inside) in obstacles.folders_that_stay(is_own) {
+            let why = format!("is a folder at the destination, which holds `{}`", inside.escape_debug());
             self.refusals.add(key, &why);
         }
     }
@@ -53,4 +96,9 @@ impl Assembly<'_> {
         let first = self.in_the_way.range(below.clone()..).next()?;
         first.starts_with(&below).then(|| "is a folder at the destination".to_owned())
     }
+}
+
+fn linked(folder: &str) -> String {
+    let folder = folder.escape_debug();
+    format!("lies below `{folder}`, which is a symbolic link at the destination, and links are not followed there")
 }

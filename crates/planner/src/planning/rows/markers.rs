@@ -152,6 +152,7 @@ impl Assembly<'_> {
             if foreign {
                 self.noticed.foreign.add(key.clone());
             }
+            self.goes(&key);
             self.rows += 1;
             self.overview.row(Rounds::RETRACT, Action::Retract, &key, None, reason);
             let step = StepKey::new(Rounds::RETRACT, depth, Action::Retract).at_depth(depth);

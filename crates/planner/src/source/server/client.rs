@@ -18,6 +18,7 @@ use serde::de::DeserializeOwned;
 
 use super::credentials::LakefsSettings;
 use crate::error::{Error, Result};
+use crate::trouble;
 
 /// All but unreserved characters are escaped: expressions hold `^ @`, names whatever people like.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -169,8 +170,11 @@ impl Client {
             }
             Failure::Foreign(why) => Error::unreachable(format!("what answers at {endpoint} is no lakeFS server: {why}"))
                 .with_help("give the server's own URL as the endpoint, such as https://lakefs.example.com"),
-            Failure::Silent(why) => Error::unreachable(format!("the lakeFS server at {endpoint} does not answer: {why}"))
-                .with_help("check that the server runs, and that the endpoint's name, port and http/https are right"),
+            Failure::Silent(why) => {
+                let usual = "check that the server runs, and that the endpoint's name, port and http/https are right";
+                Error::unreachable(format!("the lakeFS server at {endpoint} does not answer: {why}"))
+                    .with_help(trouble::of_connection(&why).unwrap_or_else(|| usual.to_owned()))
+            }
         }
     }
 }

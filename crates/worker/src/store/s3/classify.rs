@@ -7,6 +7,7 @@ use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::operation::{RequestId, RequestIdExt};
+use planner::trouble::IN_REGION;
 
 use crate::store::{FailureKind, StoreError};
 
@@ -29,10 +30,12 @@ where
                 return StoreError::new(FailureKind::Unreachable, message);
             }
             let kind = service_kind(meta.code(), status);
+            let region = answer.raw().headers().get("x-amz-bucket-region").filter(|_| kind == FailureKind::Unreachable);
+            let region = region.map(|region| format!(" {IN_REGION}{region})")).unwrap_or_default();
             let retry_after = answer.raw().headers().get("retry-after").and_then(|text| text.trim().parse().ok());
             StoreError {
                 retry_after: retry_after.map(Duration::from_secs),
-                ..StoreError::new(kind, describe(kind, meta.code(), meta.message(), status, &ids(meta)))
+                ..StoreError::new(kind, describe(kind, meta.code(), meta.message(), status, &ids(meta)) + &region)
             }
         }
         SdkError::TimeoutError(_) => StoreError::new(FailureKind::TimedOut, "no answer in the time allowed").without_answer(),

@@ -168,6 +168,9 @@ impl S3Access {
         if self.provider.is_none() {
             builder = builder.allow_no_auth();
         }
+        if let Some(client) = super::proxy::client() {
+            builder = builder.http_client(client);
+        }
         Connection { client: Client::from_conf(builder.build()), clock, credentials }
     }
 }

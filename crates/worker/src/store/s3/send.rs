@@ -8,9 +8,9 @@ use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 
 use super::S3Store;
 use super::classify::{Remedy, classify, remedy};
-use crate::fence;
 use crate::retry::Repeat;
 use crate::store::{FailureKind, StoreError, StoreResult};
+use crate::{fence, stop};
 
 /// What a request is, beside its content.
 #[derive(Debug, Clone, Copy)]
@@ -32,7 +32,7 @@ impl S3Store {
         Fut: Future<Output = StoreResult<T>> + Send,
     {
         let attempt = || async {
-            let place = self.enter().await;
+            let place = stop::sending(call.bytes > 0, self.enter()).await?;
             let sent = Instant::now();
             if call.writes {
                 fence::check()?;
