@@ -32,7 +32,9 @@ pub(crate) fn token(screen: Screen) -> Result<CancellationToken, Error> {
 /// Waits for a signal: for commands that have nothing to bring to an end.
 pub(crate) async fn signalled() -> Error {
     let (send, receive) = oneshot::channel();
-    let listening = on_signal(move || drop(send.send(())));
+    let listening = on_signal(move || {
+        let _ = send.send(());
+    });
     match listening {
         Ok(()) => {
             let _ = receive.await;
@@ -46,7 +48,12 @@ pub(crate) async fn signalled() -> Error {
 fn on_signal(first: impl FnOnce() + Send + 'static) -> Result<(), Error> {
     let failed = |error: io::Error| Error::bug("cannot listen for signals").with_source(error);
     let runtime = Builder::new_current_thread().enable_all().build().map_err(failed)?;
-    let signals = runtime.block_on(async { Signals::new() }).map_err(failed)?;
+    // From this moment on, before the thread has begun.
+    let signals = {
+        let _within = runtime.enter();
+        Signals::new()
+    };
+    let signals = signals.map_err(failed)?;
     let listen = move || listen(&runtime, signals, first);
     thread::Builder::new().name("signals".to_owned()).spawn(listen).map(drop).map_err(failed)
 }

@@ -214,7 +214,7 @@ mod tests {
 
     #[test]
     fn a_full_disk_is_told_apart_from_a_store_that_fails() {
-        let full = std::io::Error::from(std::io::ErrorKind::StorageFull);
+        let full = io::Error::from(io::ErrorKind::StorageFull);
         let error = object_store::Error::Generic { store: "s", source: full.into() };
         let error = Error::from_put("f", error);
         assert_eq!(error.kind(), ErrorKind::Full);

@@ -93,6 +93,11 @@ impl Refusals {
         self.add(key, &format!("is stored at {address}, below the destination"));
     }
 
+    /// Nothing was refused so far.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.total == 0
+    }
+
     /// The error, where anything was refused.
     pub(crate) fn into_error(self, destination: &Location) -> Option<Error> {
         if self.total == 0 {

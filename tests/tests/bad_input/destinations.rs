@@ -177,7 +177,7 @@ fn a_file_where_a_folder_of_the_export_must_be() {
         let refusal = refused(End::Guard, Millrace::new, &[verb, &lake.file_url("main"), &at])
             .says(&[&format!("file://{at}/: these keys cannot be written there:\n  `tables/orders/dt=2026-01-02/part-00000.parquet` needs the folder `tables/orders`, which is a file at the destination\n")])
             .says(&["  … and 29 more\nNothing was written."])
-            .helps(&["leave them out with --exclude, or choose another destination"]);
+            .helps(&["leave them out with --exclude, move away what is in their way, or choose another destination"]);
         assert_eq!(refusal.message.matches("\n  `").count(), 10, "{}", refusal.message);
     }
     untouched.check();

@@ -22,7 +22,7 @@ fn keys_that_a_folder_cannot_hold_are_named_and_nothing_is_written() {
         let refusal = refused(End::Guard, Millrace::new, &[verb, &url, &out])
             .says(&[&format!("file://{out}/: these keys cannot be written there:\n")])
             .says(&["\nNothing was written."])
-            .helps(&["leave them out with --exclude, or choose another destination"]);
+            .helps(&["leave them out with --exclude, move away what is in their way, or choose another destination"]);
         let names = named(&refusal.message);
         assert_eq!(names.len(), 10, "{}", refusal.message);
         for expected in [

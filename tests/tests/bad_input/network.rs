@@ -121,8 +121,8 @@ fn proxies_of_the_environment_are_used_and_named_when_they_fail() {
     let url = format!("{url}?ref=v1");
     // To a proxy, requests name their server: this one takes them for its own.
     let through = |proxy: &str| {
-        let command = Millrace::new().s3(&s3).env("AWS_ENDPOINT_URL", "http://s3.invalid").env("HTTP_PROXY", proxy);
-        command.args(["export", &url, "s3://dest/x"])
+        let store = ["--store", "prefix=s3://,endpoint=http://s3.invalid,path_style=true"];
+        Millrace::new().s3(&s3).env("HTTP_PROXY", proxy).args(store).args(["export", &url, "s3://dest/x"])
     };
     through(&s3.endpoint()).run().expect_code(0);
     assert!(s3.keys("dest", "x/").len() > 10);

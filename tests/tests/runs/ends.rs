@@ -1,6 +1,9 @@
 //! How runs end that are not left alone: interrupted, cancelled, out of time, in the background. Each can go on.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use millrace_tests::{
     run::Outcome,
@@ -193,9 +196,11 @@ fn a_request_that_hangs_is_abandoned_and_a_second_signal_waits_for_nothing() {
     let running = stuck(&bed);
     running.interrupt();
     std::thread::sleep(Duration::from_millis(300));
+    let again = Instant::now();
     running.interrupt();
     let ended = running.wait().expect_code(130);
-    assert!(ended.elapsed < Duration::from_secs(9), "it waited for the request: {ended}");
+    // It is killed within milliseconds; what is in flight would have had five seconds.
+    assert!(again.elapsed() < Duration::from_secs(4), "it waited for the request: {ended}");
 }
 
 #[test]

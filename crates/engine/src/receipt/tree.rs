@@ -11,7 +11,7 @@ use graveler::{AddressType, Entry, MetadataSink, MetarangeWriter, Namespace, Sto
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use planner::planning::BaseTree;
-use planner::{Error, Result};
+use planner::Result;
 use tempfile::TempDir;
 
 use super::{Receipt, state};

@@ -73,9 +73,10 @@ impl Assembly<'_> {
         }
     }
 
-    /// Refuses objects in whose place folders are that hold something else.
+    /// Refuses objects in whose place folders are that hold something else. What is there because of what was refused already is
+    /// not told again.
     pub(super) fn folders_that_stay(&mut self) {
-        let Some(obstacles) = &self.obstacles else { return };
+        let Some(obstacles) = self.obstacles.as_ref().filter(|_| self.refusals.is_empty()) else { return };
         let is_own = |key: &str| is_marker(key) || self.rounds.own(key).is_some();
         for (key, inside) in obstacles.folders_that_stay(is_own) {
             let why = format!("is a folder at the destination, which holds `{}`", inside.escape_debug());

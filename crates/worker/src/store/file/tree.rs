@@ -231,8 +231,14 @@ impl Tree {
         self.unsynced().many = true;
     }
 
+    /// Nothing waits to become durable, and nothing was lost: a tree that is opened anew knows as much.
+    pub(crate) fn is_at_rest(&self) -> bool {
+        let unsynced = self.unsynced();
+        unsynced.folders.is_empty() && !unsynced.many && self.lost.get().is_none()
+    }
+
     /// Makes all changes of folders durable, and the files that were left to it.
-    pub(super) fn sync(&self) -> StoreResult<()> {
+    pub(crate) fn sync(&self) -> StoreResult<()> {
         let _one = self.syncing.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(error) = self.lost.get() {
             return Err(error.clone());
