@@ -17,7 +17,8 @@ async fn the_whole_history_is_in_the_dump_and_every_file_is_what_its_name_says()
     bed.lake("tag", &bed.url("dev")).arg("v1").run().expect_code(0);
     bed.commit("main", &[("a", "9"), ("b", "2")]);
     bed.lake("merge", &bed.url("dev")).arg("main").run().expect_code(0);
-    bed.commit("dev", &[]);
+    let nothing = bed.files("files", &[]);
+    bed.commit_of("dev", &nothing, "nothing").arg("--allow-empty").run().expect_code(0);
 
     let manifest: serde_json::Value = serde_json::from_slice(&bed.manifest()).unwrap();
     let names: BTreeSet<_> = manifest.as_object().unwrap().keys().map(String::as_str).collect();
