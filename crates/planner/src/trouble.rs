@@ -54,7 +54,8 @@ pub fn proxy() -> Option<&'static str> {
 /// The region that an answer of S3 says is the right one.
 #[must_use]
 pub fn region(answer: &str) -> Option<&str> {
-    let between = |from: &str, to: &str| answer.split_once(from).and_then(|(_, rest)| rest.split_once(to)).map(|(found, _)| found);
+    let between =
+        |from: &str, to: &str| answer.split_once(from).and_then(|(_, rest)| rest.split_once(to)).map(|(found, _)| found);
     let found = between("expecting '", "'").or_else(|| between("<Region>", "</Region>"));
     let found = found.or_else(|| between(IN_REGION, ")"));
     found.filter(|region| !region.is_empty() && region.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-'))

@@ -99,9 +99,13 @@ fn a_destination_in_a_folder_that_this_user_may_not_write() {
     refused(End::Unreachable, || without_powers().unwrap(), &["export", &lake.file_url("v1"), &below])
         .says(&[&below, "Permission denied"])
         .helps(&["check the permissions of"]);
-    refused(End::Unreachable, || without_powers().unwrap(), &["plan", &lake.file_url("v1"), "memory://x", "-o", &format!("{at}/plan")])
-        .says(&[&format!("{at}/plan"), "Permission denied"])
-        .helps(&["-o"]);
+    refused(
+        End::Unreachable,
+        || without_powers().unwrap(),
+        &["plan", &lake.file_url("v1"), "memory://x", "-o", &format!("{at}/plan")],
+    )
+    .says(&[&format!("{at}/plan"), "Permission denied"])
+    .helps(&["-o"]);
     untouched.check();
     mode(&out, 0o000);
     refused(End::Unreachable, || without_powers().unwrap(), &words).says(&[&at]).helps(&["permissions"]);

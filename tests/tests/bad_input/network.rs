@@ -30,11 +30,7 @@ fn a_certificate_of_an_authority_that_is_not_known() {
         }
     };
     let (from, url) = (lake.file_url("v1"), format!("{url}?ref=v1"));
-    let cases = [
-        ["export", &from, "s3://dest/x"],
-        ["plan", &url, "memory://x"],
-        ["export", "lakefs://orders/v1", "memory://x"],
-    ];
+    let cases = [["export", &from, "s3://dest/x"], ["plan", &url, "memory://x"], ["export", "lakefs://orders/v1", "memory://x"]];
     for words in &cases {
         refused(End::Unreachable, of("localhost"), words).says(&["UnknownIssuer"]).helps(&["SSL_CERT_FILE"]);
         // Known, and for another name.
@@ -98,18 +94,19 @@ fn a_bucket_in_another_region() {
                      header is malformed; the region 'us-east-1' is wrong; expecting 'eu-west-1'</Message><Region>eu-west-1</Region></Error>";
     let moved = "<?xml version=\"1.0\" encoding=\"UTF-8\"?><Error><Code>PermanentRedirect</Code><Message>The bucket you are attempting to \
                  access must be addressed using the specified endpoint.</Message></Error>";
-    for server in [
-        always("400 Bad Request", "", malformed),
-        always("301 Moved Permanently", "x-amz-bucket-region: eu-west-1\r\n", moved),
-    ] {
+    for server in
+        [always("400 Bad Request", "", malformed), always("301 Moved Permanently", "x-amz-bucket-region: eu-west-1\r\n", moved)]
+    {
         let command = || {
             let keys = [("AWS_ACCESS_KEY_ID", "a"), ("AWS_SECRET_ACCESS_KEY", "b"), ("AWS_REGION", "us-east-1")];
             let keys = keys.map(|(name, value)| (name.to_owned(), value));
             Millrace::new().envs(keys).env("AWS_ENDPOINT_URL", &server)
         };
-        refused(End::Unreachable, command, &["export", &lake.file_url("v1"), "s3://dest/x"])
-            .says(&["s3://dest/x"])
-            .helps(&["the bucket is in eu-west-1", "AWS_REGION=eu-west-1", "region = \"eu-west-1\""]);
+        refused(End::Unreachable, command, &["export", &lake.file_url("v1"), "s3://dest/x"]).says(&["s3://dest/x"]).helps(&[
+            "the bucket is in eu-west-1",
+            "AWS_REGION=eu-west-1",
+            "region = \"eu-west-1\"",
+        ]);
         let refusal = refused(End::Unreachable, command, &["plan", "lake+s3://lake/x?ref=main", "memory://x"]);
         refusal.says(&["s3://lake/x"]).helps(&["region", "AWS_REGION"]);
     }

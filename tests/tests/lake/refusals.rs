@@ -136,7 +136,11 @@ fn an_empty_folder_empties_no_branch_unless_that_is_said() {
         let before = bed.stored();
         let folder = bed.files("files", &[("deep/EXPORT_x_SUCCESS", "a file, but no longer here")]);
         fs::remove_file(bed.path("files/deep/EXPORT_x_SUCCESS")).unwrap();
-        refused(bed.commit_of("main", &folder, "m").run(), 3, "holds no files: the commit would remove all 3 objects of branch `main`");
+        refused(
+            bed.commit_of("main", &folder, "m").run(),
+            3,
+            "holds no files: the commit would remove all 3 objects of branch `main`",
+        );
         let part = bed.commit_of("main", &folder, "m").args(["--prefix", "t"]).run();
         refused(part, 3, "all 2 objects of branch `main` below `t/`");
         // What an export leaves beside its data is none of it.

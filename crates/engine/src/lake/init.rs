@@ -82,8 +82,10 @@ async fn refuse_destinations(lake: &Lake) -> Result<()> {
     };
     match found {
         None => Ok(()),
-        Some(at) => Err(Error::guard(format!("{} would lie in the destination of an export: {at} has its {HEAD_KEY}", lake.location()))
-            .with_help("choose a folder or prefix outside of it")),
+        Some(at) => {
+            Err(Error::guard(format!("{} would lie in the destination of an export: {at} has its {HEAD_KEY}", lake.location()))
+                .with_help("choose a folder or prefix outside of it"))
+        }
     }
 }
 

@@ -10,8 +10,8 @@ use datafusion::arrow::datatypes::Int64Type;
 use graveler::{AddressType, Entry, MetadataSink, MetarangeWriter, Namespace, StoreFiles, StoreSink, WriteOptions, encode};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
-use planner::planning::BaseTree;
 use planner::Result;
+use planner::planning::BaseTree;
 use tempfile::TempDir;
 
 use super::{Receipt, state};
@@ -29,8 +29,7 @@ pub async fn write(destination: &Destination, chain: &[(String, Receipt)]) -> Re
         return Ok(None);
     }
     let folder = temporary()?;
-    let store = LocalFileSystem::new_with_prefix(folder.path())
-        .map_err(|e| super::local(folder.path(), &e))?;
+    let store = LocalFileSystem::new_with_prefix(folder.path()).map_err(|e| super::local(folder.path(), &e))?;
     let files = StoreFiles::new(Arc::new(store), Path::default());
     let sink: Arc<dyn MetadataSink> = Arc::new(StoreSink::from(files.clone()));
     let mut writer = MetarangeWriter::new(sink, WriteOptions::default());

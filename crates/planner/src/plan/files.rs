@@ -27,7 +27,8 @@ const UNIQUE: [&str; 6] = ["key", "path", "source", "etag", "identity", "row"];
 /// Rows that a writer holds before they go to its file: a shard grows with its plan, memory does not.
 const GROUP_ROWS: usize = 16 << 10;
 
-const ROOM: &str = "plans are first written to a temporary folder (TMPDIR), or beside the folder of -o: it needs room and permission";
+const ROOM: &str =
+    "plans are first written to a temporary folder (TMPDIR), or beside the folder of -o: it needs room and permission";
 
 /// Writes batches to the files of their steps until the sender is gone; the steps with their shards.
 pub(super) fn write_all(root: &Path, mut batches: mpsc::Receiver<(StepKey, RecordBatch)>) -> Result<BTreeMap<StepKey, Step>> {

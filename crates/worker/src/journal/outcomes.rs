@@ -68,10 +68,14 @@ impl Outcomes {
     /// Why these are not all segments that were written, where that can be told.
     fn removed(&self, store: &dyn Store) -> Option<Error> {
         let missing = segment::removed(self.read.iter().map(String::as_str))?;
-        let message = format!("{}{missing}, a segment of a journal, is missing: later ones of the same attempt are there", store.location());
-        Some(Error::corrupt(message).with_help(
-            "somebody removed it: restore it, or use --no-resume, and what that run has done is done again",
-        ))
+        let message = format!(
+            "{}{missing}, a segment of a journal, is missing: later ones of the same attempt are there",
+            store.location()
+        );
+        Some(
+            Error::corrupt(message)
+                .with_help("somebody removed it: restore it, or use --no-resume, and what that run has done is done again"),
+        )
     }
 
     /// The same of a journal that may be damaged: what can be read of it, and why the rest cannot.

@@ -130,6 +130,9 @@ async fn a_segment_that_was_removed_is_missed_and_one_that_could_not_be_written_
     let other = Journal::start(Arc::clone(&store), Arc::clone(&store), 2, None);
     other.record(done(0, 5, "b"));
     other.flush().await.unwrap();
-    segments().iter().filter(|path| !path.to_string_lossy().contains(&other.attempt)).for_each(|path| std::fs::remove_file(path).unwrap());
+    segments()
+        .iter()
+        .filter(|path| !path.to_string_lossy().contains(&other.attempt))
+        .for_each(|path| std::fs::remove_file(path).unwrap());
     Outcomes::fetch(&store, spool.path()).await.unwrap();
 }

@@ -416,7 +416,10 @@ mod tests {
         assert!(descriptors() < before + 5 * 2 * KEPT_STORES + 500, "{} were {before}", descriptors());
         let again = registry.open(&folder(0), RequestClass::Control).unwrap();
         assert!(Arc::ptr_eq(&in_use, &again), "what is in use stays");
-        assert_eq!(registry.open(&folder(7), RequestClass::Control).unwrap().get_small("a/b/c").await.unwrap().unwrap().0, "text");
+        assert_eq!(
+            registry.open(&folder(7), RequestClass::Control).unwrap().get_small("a/b/c").await.unwrap().unwrap().0,
+            "text"
+        );
     }
 
     #[tokio::test]

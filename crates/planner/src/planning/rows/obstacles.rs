@@ -61,7 +61,10 @@ impl Obstacles {
             let folder = &key[..from + at];
             self.above.push((folder.to_owned(), There::at(&self.root.join(folder))));
         }
-        self.above.last().filter(|(_, there)| matches!(there, There::Link | There::File)).map(|(folder, there)| (folder.as_str(), *there))
+        self.above
+            .last()
+            .filter(|(_, there)| matches!(there, There::Link | There::File))
+            .map(|(folder, there)| (folder.as_str(), *there))
     }
 
     /// `key` is written, and [`Obstacles::above`] found nothing.
