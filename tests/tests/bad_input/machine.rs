@@ -34,7 +34,7 @@ fn a_temporary_folder_that_is_not_there_or_not_for_this_user() {
     mode(&tmp, 0o555);
     let Some(_) = without_powers() else { return };
     refused(End::Unreachable, || without_powers().unwrap().env("TMPDIR", &tmp), &words)
-        .says(&[&says[0], "Permission denied"])
+        .says(&[says[0], "Permission denied"])
         .helps(&["TMPDIR"]);
     assert!(!out.exists());
 }
@@ -77,7 +77,9 @@ fn a_lake_in_a_folder_that_this_user_may_not_read() {
     refused(End::Unreachable, || without_powers().unwrap(), &["ls", &url])
         .says(&["_lakefs/", "the file system refuses", "Permission denied"])
         .helps(&["permissions"]);
-    files.iter().for_each(|file| mode(file, 0o644));
+    for file in &files {
+        mode(file, 0o644);
+    }
 }
 
 #[test]

@@ -133,7 +133,7 @@ fn without_answers(options: &[&str], code: i32) {
     let bed = bed();
     bed.stage.server.fault(Rule::new(Target::on("CopyObject"), Fault::Delay(Duration::from_millis(100))));
     let options = [FULL.as_slice(), &["--request-timeout", "90s"], options].concat();
-    let running = bed.export(Want::all("B"), &options).timeout(Duration::from_secs(60)).spawn();
+    let running = bed.export(Want::all("B"), &options).timeout(Duration::from_mins(1)).spawn();
     until("it copies", || bed.stage.server.log().of("CopyObject").len() > 8);
     bed.stage.server.clear_faults();
     bed.stage.server.fault(Rule::new(Target::on("*"), Fault::Stall { applied: false }));
