@@ -26,7 +26,7 @@ use crate::request::{ApplyRequest, ExportRequest, MarkerOptions, RunOptions};
 use crate::resume;
 use crate::run::{Run, finish_marker, is_finished};
 use crate::settle::{self, Moving};
-use crate::there::has_one_head;
+use crate::there::{has_one_head, markers_since};
 
 /// Plans and executes.
 pub async fn export(
@@ -128,8 +128,17 @@ impl Planned {
         report: &RunReport,
         progress: &dyn Progress,
     ) -> Result<Self> {
-        let folder = temporary()?;
-        let (plan, moving) = if let Some(plan) = resume::find(destination, head, request, view, folder.path()).await? {
+        let mut folder = temporary()?;
+        let mut found = resume::find(destination, head, request, view, folder.path()).await?;
+        if let Some(plan) = &found {
+            let came = markers_since(destination, plan, request.order.as_ref(), folder.path()).await?;
+            if !came.is_empty() {
+                progress.note(&format!("run {} is not gone on with: {} since its plan was made", plan.run, they_came(&came)));
+                // Its shards stay behind.
+                (found, folder) = (None, temporary()?);
+            }
+        }
+        let (plan, moving) = if let Some(plan) = found {
             progress.note(&format!("going on with run {}, which did not finish", plan.run));
             // A receipt that cannot be gone on from is told before anything changes.
             let previous = head.current.as_ref().filter(|c| c.view.same_root(&plan.view));
@@ -423,6 +432,12 @@ async fn apply_into(
             check_deletes(&plan, &request.guards)?;
             settle::is_settled(&destination, &head.file, &plan).await?;
             clock.unless_stopped(fetch_plan(&files, &plan, folder.path())).await?;
+            let came = clock.unless_stopped(markers_since(&destination, &plan, None, folder.path())).await?;
+            if !came.is_empty() {
+                let message = format!("{} at {} since the plan was made", they_came(&came), plan.destination);
+                return Err(Error::guard(format!("{message}: what stands there would speak for folders that change"))
+                    .with_help("make the plan again, which shows and retracts what came; or delete it"));
+            }
         }
         let Some(lease) = Lease::take(&destination, &head, &plan.run, request.run.lease(), stop).await? else { continue };
         let destination = destination.behind(lease.fence());
@@ -431,6 +446,13 @@ async fn apply_into(
         return under.let_go(done, report).await;
     }
     Err(lost_races(&destination).await)
+}
+
+/// Markers that somebody else wrote, the first of them by name.
+fn they_came(markers: &[String]) -> String {
+    const NAMED: usize = 5;
+    let more = if markers.len() > NAMED { ", …" } else { "" };
+    format!("{}{more} came", markers[..markers.len().min(NAMED)].join(", "))
 }
 
 /// The plan was applied before.

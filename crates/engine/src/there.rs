@@ -1,6 +1,8 @@
 //! What is at a destination that no receipt tells of: found by a listing before a first export, and by a look at single keys
 //! where there is a base.
 
+mod since;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,6 +16,8 @@ use worker::{FailureKind, Store};
 
 use crate::destination::{Destination, OWN_FOLDER};
 use crate::head::{HEAD_KEY, HeadFile};
+
+pub(crate) use since::markers_since;
 
 /// Status markers that are named.
 const NAMED: usize = 3;

@@ -145,6 +145,55 @@ fn a_plan_shows_the_markers_that_it_will_delete() {
 }
 
 #[test]
+fn a_plan_is_not_applied_over_a_marker_that_came_since() {
+    let lake = lake();
+    let stage = Stage::of(lake.clone(), Place::Bucket, Place::Bucket);
+    stage.exported("first", &[]);
+    let (source, plan) = (stage.source("second"), stage.folder_path("plan").display().to_string());
+    let planned = || stage.millrace("plan").args([&source, &stage.destination(), "-o", &plan]).run().expect_code(0);
+    let apply = || stage.millrace("apply").arg(&plan).run();
+    planned();
+    for marker in ["t/a/_SUCCESS", "t/b/_SUCCESS"] {
+        stage.put_foreign(marker, "");
+    }
+    let before = stage.tree();
+    let said = refusal(&apply().expect_code(3).json());
+    assert!(said.contains("t/a/_SUCCESS came at s3://mirror/out/ since the plan was made"), "{said}");
+    assert!(said.contains("make the plan again") && !said.contains("t/b/"), "{said}");
+    assert_eq!(stage.tree(), before, "nothing was written");
+    watched(&stage.server, "_SUCCESS");
+    planned();
+    apply().expect_code(0);
+    assert_eq!(markers(&stage), ["t/b/_SUCCESS"]);
+    // What was applied is not looked at again.
+    stage.put_foreign("t/a/_SUCCESS", "");
+    apply().expect_code(0);
+    stage.server.assert_no_violations();
+}
+
+#[test]
+fn a_run_is_not_gone_on_with_over_a_marker_that_came_since() {
+    let lake = lake();
+    let stage = Stage::of(lake.clone(), Place::Bucket, Place::Bucket);
+    stage.exported("first", &[]);
+    let (bucket, key) = stage.source_object("second", "u/x");
+    let object = stage.server.get(&bucket, &key).unwrap();
+    stage.server.delete(&bucket, &key);
+    let failed = stage.export("second", &[]).expect_code(1).json();
+    stage.put_foreign("u/_SUCCESS", "");
+    watched(&stage.server, "_SUCCESS");
+    let again = stage.export("second", &[]).expect_code(1);
+    assert!(again.stderr.contains("u/_SUCCESS came since its plan was made"), "{again}");
+    assert_ne!(again.json()["run"], failed["run"], "the plan is another");
+    assert_eq!(markers(&stage), Vec::<String>::new());
+    stage.server.put_object(&bucket, &key, (*object).clone());
+    let report = stage.exported("second", &[]);
+    assert_eq!(report["run"], again.json()["run"], "nothing came: it is gone on with");
+    assert_eq!(stage.data(), stage.expected("second"));
+    stage.server.assert_no_violations();
+}
+
+#[test]
 fn a_first_export_names_the_markers_that_it_deletes() {
     let lake = lake();
     let stage = Stage::of(lake.clone(), Place::Bucket, Place::Bucket);
