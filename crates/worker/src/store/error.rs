@@ -181,7 +181,7 @@ impl StoreError {
             (FailureKind::Denied, true) if self.message.contains(READ_ONLY) => {
                 Some("the file system is mounted read-only: choose another place, or mount it for writing".to_owned())
             }
-            (_, false) => trouble::of_connection(&self.message).or_else(|| remedy(self.kind, location)),
+            (_, false) => on_the_way(&self.message, location).or_else(|| remedy(self.kind, location)),
             _ => remedy(self.kind, location),
         };
         match help {
@@ -198,6 +198,16 @@ impl fmt::Display for StoreError {
 }
 
 impl std::error::Error for StoreError {}
+
+/// What helps on the way to a store, with the settings that say where it is.
+fn on_the_way(words: &str, location: &Location) -> Option<String> {
+    let help = trouble::of_connection(words)?;
+    if location.scheme() != Scheme::S3 || !help.contains("endpoint") {
+        return Some(help);
+    }
+    let bucket = location.bucket();
+    Some(format!("{help} (AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL, or endpoint of the [[store]] table of s3://{bucket})"))
+}
 
 /// Which setting or variable to look at.
 fn remedy(kind: FailureKind, location: &Location) -> Option<String> {
