@@ -5,7 +5,7 @@ mod since;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use futures::TryStreamExt;
@@ -182,26 +182,41 @@ pub(crate) async fn has_one_head(destination: &Destination) -> Result<()> {
     }
 }
 
-/// Looks at single keys.
+/// Keys of one depth that are looked at for a plan. In a lake with a folder for each object there would be as many looks as
+/// copies; those above, which speak for more, are few.
+const LOOKS: u64 = 1000;
+
+/// Depths that are told apart; what is deeper counts together.
+const DEPTHS: usize = 8;
+
+/// Looks at single keys, up to a number.
 #[derive(Debug)]
 pub(crate) struct Glances {
     destination: Destination,
     data: Arc<dyn Store>,
     /// The credentials may not look.
     denied: AtomicBool,
+    /// By depth.
+    asked: [AtomicU64; DEPTHS],
 }
 
 impl Glances {
     /// # Errors
     /// Settings that name no usable store.
     pub(crate) fn at(destination: &Destination) -> Result<Self> {
-        Ok(Self { destination: destination.clone(), data: destination.data()?, denied: AtomicBool::new(false) })
+        Ok(Self { destination: destination.clone(), data: destination.data()?, denied: AtomicBool::new(false), asked: Default::default() })
     }
 
     /// What could not be seen.
     pub(crate) fn note(&self) -> Option<String> {
-        self.denied.load(Ordering::Relaxed).then(|| {
-            "whether somebody else left completion markers in folders that change could not be seen: the credentials may not look at single objects (s3:GetObject, s3:ListBucket)".to_owned()
+        if self.denied.load(Ordering::Relaxed) {
+            return Some(
+                "whether somebody else left completion markers in folders that change could not be seen: the credentials may not look at single objects (s3:GetObject, s3:ListBucket)".to_owned(),
+            );
+        }
+        let more: u64 = self.asked.iter().map(|asked| asked.load(Ordering::Relaxed).saturating_sub(LOOKS)).sum();
+        (more > 0).then(|| {
+            format!("{more} more folders change: for completion markers that somebody else left, only {LOOKS} of each depth were looked into")
         })
     }
 }
@@ -209,7 +224,8 @@ impl Glances {
 #[async_trait]
 impl Looks for Glances {
     async fn size(&self, key: &str) -> Result<Option<u64>> {
-        if self.denied.load(Ordering::Relaxed) {
+        let depth = key.matches('/').count().min(DEPTHS - 1);
+        if self.denied.load(Ordering::Relaxed) || self.asked[depth].fetch_add(1, Ordering::Relaxed) >= LOOKS {
             return Ok(None);
         }
         match self.data.head(key).await {

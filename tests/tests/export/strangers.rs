@@ -227,6 +227,21 @@ fn markers_that_are_kept_or_are_data_are_not_looked_for() {
 }
 
 #[test]
+fn of_very_many_folders_only_some_are_looked_into() {
+    let tree = |body: &[u8]| -> Tree { (0..1100).map(|at| (format!("t/{at:04}/x"), body.to_vec())).collect() };
+    let lake = MadeLake::new(1000, &[("first", &tree(b"1")), ("second", &tree(b"2"))]);
+    let stage = Stage::of(lake.clone(), Place::Bucket, Place::Bucket);
+    stage.exported("first", &[]);
+    stage.put_foreign("_SUCCESS", "{}");
+    stage.server.clear_log();
+    let report = stage.exported("second", &[]);
+    assert!(notes(&report).contains("100 more folders change"), "{report}");
+    let looked = stage.server.log().of("HeadObject").filter(|op| op.key.ends_with("/_SUCCESS")).len();
+    assert_eq!(looked, 1002, "the root, t/ and 1,000 below it");
+    assert_eq!(stage.data(), stage.expected("second"), "the root was looked at");
+}
+
+#[test]
 fn who_may_not_look_is_told_and_exports_all_the_same() {
     let lake = lake();
     let stage = Stage::of(lake.clone(), Place::Bucket, Place::Bucket);

@@ -15,7 +15,10 @@ use crate::destination::Destination;
 use crate::session::{Files, local_files, session};
 
 /// Looks under way at a time.
-const LOOKS: usize = 32;
+const AT_ONCE: usize = 32;
+
+/// Folders that are kept in mind; of more, those of the first rows.
+const FOLDERS: usize = 1 << 16;
 
 /// Completion markers over folders that `plan`, whose shards are in the local `folder`, changes without a row for the marker.
 /// Where there was no base, planning has listed the destination; that is not done again.
@@ -38,31 +41,39 @@ pub(crate) async fn markers_since(
         let glances = &glances;
         async move { Ok::<_, Error>(glances.size(&key).await?.map(|_| key)) }
     };
-    let looks = stream::iter(without_row(plan, folder).await?).map(look).buffered(LOOKS);
+    let looks = stream::iter(without_row(plan, folder).await?).map(look).buffered(AT_ONCE);
     looks.try_filter_map(|found| std::future::ready(Ok(found))).try_collect().await
 }
 
 /// The markers of changed folders that have no row.
 async fn without_row(plan: &PlanFile, folder: &Path) -> Result<BTreeSet<String>> {
+    let mut markers = BTreeSet::new();
+    each_key(plan, folder, |key| {
+        // Neighbours share their folders: where the innermost is known, all are.
+        let folders = key.rmatch_indices('/').map(|(at, _)| &key[..=at]).chain([""]);
+        for folder in folders {
+            if markers.len() >= FOLDERS || !markers.insert(format!("{folder}{MARKER}")) {
+                break;
+            }
+        }
+    })
+    .await?;
+    each_key(plan, folder, |key| {
+        if is_marker(key) {
+            markers.remove(key);
+        }
+    })
+    .await?;
+    Ok(markers)
+}
+
+async fn each_key(plan: &PlanFile, folder: &Path, mut each: impl FnMut(&str)) -> Result<()> {
     let context = session();
     let shards = plan.shards().map(|(_, _, shard)| shard.file.as_str());
     let table = Files::mount(&context, 0, &local_files(folder)?)?.table(shards, &ROW_SCHEMA)?;
     let mut rows = context.read_table(table)?.select_columns(&["key"])?.execute_stream().await?;
-    let (mut markers, mut rowed) = (BTreeSet::new(), BTreeSet::new());
     while let Some(batch) = rows.next().await {
-        for key in batch?.column(0).as_string::<i32>().iter().flatten() {
-            if is_marker(key) {
-                rowed.insert(key.to_owned());
-            }
-            // Neighbours share their folders: where the innermost is known, all are.
-            let folders = key.rmatch_indices('/').map(|(at, _)| &key[..=at]).chain([""]);
-            for folder in folders {
-                if !markers.insert(format!("{folder}{MARKER}")) {
-                    break;
-                }
-            }
-        }
+        batch?.column(0).as_string::<i32>().iter().flatten().for_each(&mut each);
     }
-    markers.retain(|marker| !rowed.contains(marker));
-    Ok(markers)
+    Ok(())
 }
