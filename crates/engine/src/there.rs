@@ -204,7 +204,12 @@ impl Glances {
     /// # Errors
     /// Settings that name no usable store.
     pub(crate) fn at(destination: &Destination) -> Result<Self> {
-        Ok(Self { destination: destination.clone(), data: destination.data()?, denied: AtomicBool::new(false), asked: Default::default() })
+        Ok(Self {
+            destination: destination.clone(),
+            data: destination.data()?,
+            denied: AtomicBool::new(false),
+            asked: Default::default(),
+        })
     }
 
     /// What could not be seen.
