@@ -206,6 +206,7 @@ impl<'a> Assembly<'a> {
         let entry = |side: &EntryBatch, chosen: bool| chosen.then(|| judged.entry(side, i));
         if judged.target.value(i) {
             self.fate(key, Fate::Stays);
+            self.makes_way(key);
             self.fresh(judged.batch.paths.value(i), judged.base.value(i) && !unknown);
         }
         let row = MarkerRow {
@@ -343,7 +344,7 @@ impl<'a> Assembly<'a> {
         self.settle_deletes()?;
         let rest = std::mem::take(&mut self.waiting);
         rest.iter().try_for_each(|d| self.write_delete(d, 2))?;
-        self.folders_that_stay();
+        self.in_the_way_for_good();
         Ok(())
     }
 

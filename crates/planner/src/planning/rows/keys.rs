@@ -44,20 +44,27 @@ impl Assembly<'_> {
         }
     }
 
-    /// What stands at a destination in a folder where the folders of `key`, which is written, must be. What stands in its own
-    /// place is seen at the end ([`Assembly::folders_that_stay`]).
+    /// What stands at a destination in a folder where the folders of `key`, which is written, must be: a link is told at once,
+    /// files at the end, and so is what stands in its own place ([`Assembly::in_the_way_for_good`]).
     fn hindered(&mut self, key: &str) -> Option<String> {
-        let obstacles = self.obstacles.as_mut()?;
-        let Some((folder, there)) = obstacles.above(key) else {
-            obstacles.written(key);
-            return None;
-        };
-        if there == There::Link {
-            return Some(linked(folder));
+        if let Some(why) = self.behind_a_link(key) {
+            return Some(why);
         }
-        // A file that goes before anything is written, or that other rows put away.
-        let goes = self.paths.goes(folder) || is_marker(folder) || self.rounds.own(folder).is_some();
-        (!goes).then(|| format!("needs the folder `{}`, which is a file at the destination", folder.escape_debug()))
+        self.makes_way(key);
+        let obstacles = self.obstacles.as_mut()?;
+        obstacles.written(key);
+        None
+    }
+
+    /// Sees whether the file that stands where a folder of `key` must be goes before anything is written, or is put away by other
+    /// rows. Asked when the stream is at `key`: what it has left is forgotten.
+    pub(super) fn makes_way(&mut self, key: &str) {
+        let Some(obstacles) = &mut self.obstacles else { return };
+        let Some((folder, There::File)) = obstacles.above(key) else { return };
+        if self.paths.goes(folder) || is_marker(folder) || self.rounds.own(folder).is_some() {
+            let folder = folder.to_owned();
+            obstacles.makes_way(folder);
+        }
     }
 
     /// Why a key cannot be deleted at a destination in a folder.
@@ -73,10 +80,14 @@ impl Assembly<'_> {
         }
     }
 
-    /// Refuses objects in whose place folders are that hold something else. What is there because of what was refused already is
-    /// not told again.
-    pub(super) fn folders_that_stay(&mut self) {
+    /// Refuses objects in whose place folders are that hold something else, and objects whose folders are files. What is there
+    /// because of what was refused already is not told again.
+    pub(super) fn in_the_way_for_good(&mut self) {
         let Some(obstacles) = self.obstacles.as_ref().filter(|_| self.refusals.is_empty()) else { return };
+        for (folder, key) in obstacles.files_that_stay() {
+            let why = format!("needs the folder `{}`, which is a file at the destination", folder.escape_debug());
+            self.refusals.add(key, &why);
+        }
         let is_own = |key: &str| is_marker(key) || self.rounds.own(key).is_some();
         for (key, inside) in obstacles.folders_that_stay(is_own) {
             let why = format!("is a folder at the destination, which holds `{}`", inside.escape_debug());

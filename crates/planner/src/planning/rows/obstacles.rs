@@ -3,7 +3,7 @@
 //!
 //! A symbolic link in the place of the object itself is no obstacle: the object takes its place.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -39,12 +39,23 @@ pub(super) struct Obstacles {
     folders: BTreeSet<String>,
     /// Keys below these that go before anything is written.
     going: BTreeSet<String>,
+    /// Files that go before anything is written below their names.
+    made_way: BTreeSet<String>,
+    /// Files where folders must be, each with the first key below it that is written.
+    files: BTreeMap<String, String>,
 }
 
 impl Obstacles {
     /// Of a destination at `root`; `None` where nothing is there yet.
     pub(super) fn new(root: PathBuf) -> Option<Self> {
-        root.is_dir().then(|| Self { root, above: Vec::new(), folders: BTreeSet::new(), going: BTreeSet::new() })
+        root.is_dir().then(|| Self {
+            root,
+            above: Vec::new(),
+            folders: BTreeSet::new(),
+            going: BTreeSet::new(),
+            made_way: BTreeSet::new(),
+            files: BTreeMap::new(),
+        })
     }
 
     /// The first thing above `key` that is no folder.
@@ -67,12 +78,28 @@ impl Obstacles {
             .map(|(folder, there)| (folder.as_str(), *there))
     }
 
-    /// `key` is written, and [`Obstacles::above`] found nothing.
+    /// `key` is written, and no link is above it.
     pub(super) fn written(&mut self, key: &str) {
+        if let Some((folder, There::File)) = self.above(key) {
+            let folder = folder.to_owned();
+            self.files.entry(folder).or_insert_with(|| key.to_owned());
+            return;
+        }
         let is_there = self.above.last().is_none_or(|(_, there)| *there == There::Folder);
         if is_there && There::at(&self.root.join(key)) == There::Folder {
             self.folders.insert(key.to_owned());
         }
+    }
+
+    /// The file goes before anything is written below its name.
+    pub(super) fn makes_way(&mut self, file: String) {
+        self.made_way.insert(file);
+    }
+
+    /// Files where folders must be that do not go, each with a key that is to be written below it.
+    pub(super) fn files_that_stay(&self) -> impl Iterator<Item = (&str, &str)> {
+        let stay = self.files.iter().filter(|(file, _)| !self.made_way.contains(*file));
+        stay.map(|(file, key)| (file.as_str(), key.as_str()))
     }
 
     /// `key` is deleted, before anything is written where it is in the way.
@@ -131,6 +158,11 @@ mod tests {
             assert_eq!(all.above(key), None, "{key}");
             all.written(key);
         }
+        for key in ["a/file/x/y", "a/file/x/z", "full/sub/x/y"] {
+            all.written(key);
+        }
+        all.makes_way("full/sub/x".to_owned());
+        assert_eq!(all.files_that_stay().collect::<Vec<_>>(), [("a/file", "a/file/x/y")]);
         all.goes("going/y");
         all.goes("a/file");
         assert_eq!(all.folders_that_stay(|_| false), [("full", "full/sub/x".to_owned())]);
