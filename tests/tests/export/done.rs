@@ -7,6 +7,8 @@ use millrace_tests::{
     tree::data_only,
 };
 
+use serde_json::Value;
+
 use super::{BUCKET, Effect, PREFIX, Place, Stage, Tree, success};
 use crate::made::{MadeLake, Objects, objects};
 
@@ -238,7 +240,9 @@ fn a_killed_export_with_a_status_path_is_seen_there_and_gone_on_with() {
     let options = ["--status-path", status.as_str(), "--request-timeout", "1s"];
     killed(&stage, "all", &options, Target::on("PutObject").prefix(PREFIX), 2);
     let seen = stage.millrace("status").arg(&status).run().json();
-    assert_eq!((&seen["state"], &seen["error"]["kind"]), (&"failed".into(), &"interrupted".into()), "{seen}");
+    // On a cluster, executors may be at work yet: so long as the lease lasts, the run goes on.
+    let (state, why) = if stage.cluster.is_some() { ("running", Value::Null) } else { ("failed", "interrupted".into()) };
+    assert_eq!((&seen["state"], &seen["error"]["kind"]), (&state.into(), &why), "{seen}");
     let refused = stage.millrace("verify").arg(&status).run().expect_code(3);
     assert!(refused.stdout.contains("has no receipt"), "{refused}");
     let said = stage.exported("all", &options);
