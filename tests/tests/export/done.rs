@@ -6,7 +6,6 @@ use millrace_tests::{
     s3::{Fate, Fault, Rule, Target, Victim},
     tree::data_only,
 };
-
 use serde_json::Value;
 
 use super::{BUCKET, Effect, PREFIX, Place, Stage, Tree, success};
@@ -119,7 +118,7 @@ fn with_a_status_path_nothing_but_data_is_under_the_root() {
         let own = below(&stage, "status/");
         assert!(own.contains_key(&success(&stage.lake.commit(label).id)) && data_only(own).is_empty());
     }
-    let head: serde_json::Value = serde_json::from_slice(&below(&stage, "status/")["_millrace/HEAD.json"]).unwrap();
+    let head: Value = serde_json::from_slice(&below(&stage, "status/")["_millrace/HEAD.json"]).unwrap();
     assert_eq!(head["serves"], format!("{}/", stage.destination()));
     // Nothing to do, and only the difference when there is something.
     assert_eq!(stage.exported("load", &options)["copied"], 0);
@@ -252,7 +251,7 @@ fn a_killed_export_with_a_status_path_is_seen_there_and_gone_on_with() {
 }
 
 #[track_caller]
-fn verified(stage: &Stage, place: &str, options: &[&str]) -> serde_json::Value {
+fn verified(stage: &Stage, place: &str, options: &[&str]) -> Value {
     let report = stage.millrace("verify").arg(place).args(options).run().expect_code(0).json();
     assert_eq!((&report["state"], &report["foreign"]), (&"equal".into(), &0.into()), "{report}");
     report
