@@ -44,6 +44,7 @@ pub(crate) async fn list(destination: &Destination, force: bool, names: &BTreeSe
     let rules = planner::Stores::key_rules(destination.registry().as_ref(), destination.location());
     let mut there = There::default();
     let data = destination.data()?;
+    let status = destination.status_below().filter(|status| !status.is_empty());
     let mut listing = data.list("");
     loop {
         let one = match listing.try_next().await {
@@ -52,6 +53,9 @@ pub(crate) async fn list(destination: &Destination, force: bool, names: &BTreeSe
             Err(e) if e.kind == FailureKind::NotFound => return Ok(there),
             Err(e) => return Err(destination.failed(e, "it cannot be listed")),
         };
+        if status.as_ref().is_some_and(|status| one.key.starts_with(status)) {
+            continue;
+        }
         if !force && one.key.ends_with(&format!("/{HEAD_KEY}")) {
             return Err(another_below(destination, data.as_ref(), one.key.trim_end_matches(HEAD_KEY)).await);
         }
@@ -189,6 +193,11 @@ const LOOKS: u64 = 1000;
 /// Depths that are told apart; what is deeper counts together.
 const DEPTHS: usize = 8;
 
+/// How deep a key or a folder lies, as far as that is told apart.
+fn depth(key: &str) -> usize {
+    key.matches('/').count().min(DEPTHS - 1)
+}
+
 /// Looks at single keys, up to a number.
 #[derive(Debug)]
 pub(crate) struct Glances {
@@ -196,8 +205,8 @@ pub(crate) struct Glances {
     data: Arc<dyn Store>,
     /// The credentials may not look.
     denied: AtomicBool,
-    /// By depth.
-    asked: [AtomicU64; DEPTHS],
+    /// By depth: for completion markers, and for done files.
+    asked: [[AtomicU64; DEPTHS]; 2],
 }
 
 impl Glances {
@@ -219,9 +228,9 @@ impl Glances {
                 "whether somebody else left completion markers in folders that change could not be seen: the credentials may not look at single objects (s3:GetObject, s3:ListBucket)".to_owned(),
             );
         }
-        let more: u64 = self.asked.iter().map(|asked| asked.load(Ordering::Relaxed).saturating_sub(LOOKS)).sum();
+        let more: u64 = self.asked.iter().flatten().map(|asked| asked.load(Ordering::Relaxed).saturating_sub(LOOKS)).sum();
         (more > 0).then(|| {
-            format!("{more} more folders change: for completion markers that somebody else left, only {LOOKS} of each depth were looked into")
+            format!("{more} more folders change: for markers and done files that somebody else left, only {LOOKS} of each depth were looked into")
         })
     }
 }
@@ -229,8 +238,8 @@ impl Glances {
 #[async_trait]
 impl Looks for Glances {
     async fn size(&self, key: &str) -> Result<Option<u64>> {
-        let depth = key.matches('/').count().min(DEPTHS - 1);
-        if self.denied.load(Ordering::Relaxed) || self.asked[depth].fetch_add(1, Ordering::Relaxed) >= LOOKS {
+        let asked = &self.asked[usize::from(!is_marker(key))][depth(key)];
+        if self.denied.load(Ordering::Relaxed) || asked.fetch_add(1, Ordering::Relaxed) >= LOOKS {
             return Ok(None);
         }
         match self.data.head(key).await {

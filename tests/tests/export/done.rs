@@ -240,8 +240,8 @@ fn a_killed_export_with_a_status_path_is_seen_there_and_gone_on_with() {
     killed(&stage, "all", &options, Target::on("PutObject").prefix(PREFIX), 2);
     let seen = stage.millrace("status").arg(&status).run().json();
     // On a cluster, executors may be at work yet: so long as the lease lasts, the run goes on.
-    let (state, why) = if stage.cluster.is_some() { ("running", Value::Null) } else { ("failed", "interrupted".into()) };
-    assert_eq!((&seen["state"], &seen["error"]["kind"]), (&state.into(), &why), "{seen}");
+    let (said, why) = if stage.cluster.is_some() { ("running", Value::Null) } else { ("failed", "interrupted".into()) };
+    assert_eq!((&seen["state"], &seen["error"]["kind"]), (&said.into(), &why), "{seen}");
     let refused = stage.millrace("verify").arg(&status).run().expect_code(3);
     assert!(refused.stdout.contains("has no receipt"), "{refused}");
     let said = stage.exported("all", &options);

@@ -16,7 +16,7 @@ use crate::made::{MadeLake, Objects, objects};
 fn a_file_becomes_a_folder_and_back() {
     let file = objects(&[("_SUCCESS", ""), ("a", "file"), ("a-b", "beside"), ("z", "last")]);
     let folder =
-        objects(&[("_SUCCESS", ""), ("a-b", "beside"), ("a/_SUCCESS", ""), ("a/b", "below"), ("a/c/d", "deep"), ("z", "last")]);
+        objects(&[("_SUCCESS", ""), ("a-b", "beside"), ("a/_SUCCESS", ""), ("a/b", "below"), ("a/c/d", "deep"), ("z", "changed")]);
     let deeper = objects(&[("a-b", "changed"), ("a/b/c/d", "deeper"), ("a/c", "shallow"), ("z/z/z", "file no more")]);
     let commits = [("file", &file), ("folder", &folder), ("deeper", &deeper), ("gone", &Objects::new())];
     for entries_a_range in [1, 1000] {
@@ -67,6 +67,20 @@ fn a_file_beside_a_folder_of_the_same_name_is_for_buckets_only() {
     let message = refused["error"]["message"].as_str().unwrap();
     assert!(message.contains("`a` is a file and `a/b` needs it to be a folder"), "{message}");
     assert!(stage.tree().is_empty());
+}
+
+#[test]
+fn a_folder_with_a_done_file_becomes_a_file_and_back() {
+    let file = objects(&[("a", "file"), ("z", "1")]);
+    let folder = objects(&[("a/b", "below"), ("z", "1")]);
+    let lake = MadeLake::new(1000, &[("file", &file), ("folder", &folder)]);
+    let stage = Stage::of(lake.clone(), Place::Bucket, Place::Folder);
+    for label in ["folder", "file", "folder"] {
+        stage.exported(label, &["--done-file", "_DONE", "--done-prefix", "a"]);
+        let data: Objects = stage.data().into_iter().filter(|(key, _)| !key.ends_with("_DONE")).collect();
+        assert_eq!(data, stage.expected(label), "{label}");
+        stage.assert_success(label);
+    }
 }
 
 #[test]

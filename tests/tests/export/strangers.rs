@@ -172,6 +172,31 @@ fn a_plan_is_not_applied_over_a_marker_that_came_since() {
 }
 
 #[test]
+fn a_plan_is_applied_over_what_planning_saw_or_did_not_look_for() {
+    // More folders than are looked into, each with somebody's marker.
+    let tree = |body: &[u8]| -> Tree { (0..1010).map(|at| (format!("t/{at:04}/x"), body.to_vec())).collect() };
+    let many = MadeLake::new(1000, &[("first", &tree(b"1")), ("second", &tree(b"2"))]);
+    // A done file over a folder that does not change.
+    let same = objects(&[("t/b/_SUCCESS", ""), ("t/b/x", "1"), ("u", "1")]);
+    let mut other = same.clone();
+    other.insert("u".to_owned(), b"2".to_vec());
+    let done = MadeLake::new(1000, &[("first", &same), ("second", &other)]);
+    for (lake, foreign, options) in [(many, 1010, &[][..]), (done, 0, &["--done-file", "_DONE", "--done-prefix", "t/[^/]+"])] {
+        let stage = Stage::of(lake.clone(), Place::Bucket, Place::Bucket);
+        stage.exported("first", &[]);
+        for at in 0..foreign {
+            stage.put_foreign(&format!("t/{at:04}/_SUCCESS"), "{}");
+        }
+        let plan = stage.folder_path("plan").display().to_string();
+        let planned = stage.millrace("plan").args([&stage.source("second"), &stage.destination(), "-o", &plan]).args(options);
+        planned.arg("--force").run().expect_code(0);
+        let applied = stage.millrace("apply").arg(&plan).run().expect_code(0).json();
+        assert_eq!(applied["state"], "succeeded", "{applied}");
+        stage.assert_success("second");
+    }
+}
+
+#[test]
 fn a_run_is_not_gone_on_with_over_a_marker_that_came_since() {
     let lake = lake();
     let stage = Stage::of(lake.clone(), Place::Bucket, Place::Bucket);

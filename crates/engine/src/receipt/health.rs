@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 use futures::{StreamExt, stream};
-use planner::{Error, ErrorKind, Result};
+use planner::{Error, Result};
 
 use super::Receipt;
 use super::files::way_on;
@@ -22,17 +22,30 @@ const READS: usize = 16;
 /// Reads the chain that ends in the receipt `newest`: what a person should know of those before it.
 ///
 /// # Errors
-/// `Corrupt` for the newest, which the next one goes on from; the store's.
+/// Those of the newest, which the next one goes on from. Whatever befalls the others is no reason to export nothing.
 pub(crate) async fn check(destination: &Destination, newest: &str) -> Result<Option<String>> {
     let receipt = super::read(destination, newest).await?;
     if receipt.whole.is_some() || receipt.previous.is_none() {
         return Ok(None);
     }
+    let trouble = match earlier(destination, &receipt).await {
+        Ok(()) => return Ok(None),
+        Err(error) => error,
+    };
+    Ok(Some(format!(
+        "a receipt of an earlier export cannot be used: {}. This export does not need it; `millrace verify` does, and an export whose base is gone from the lake. {}",
+        trouble.message(),
+        way_on(destination, &receipt)
+    )))
+}
+
+/// Reads what comes before the receipt `newest`.
+async fn earlier(destination: &Destination, newest: &Receipt) -> Result<()> {
     let listed = destination.list(RECEIPTS).await?;
     let sizes: BTreeMap<&str, u64> = listed.iter().map(|one| (one.key.as_str(), one.size)).collect();
-    let first = receipt.chain.map_or(0, |chain| chain.first);
+    let first = newest.chain.as_ref().map_or(0, |chain| chain.first);
     let earlier = listed.iter().filter_map(|one| one.key.strip_suffix("/receipt.json"));
-    let earlier = earlier.filter(|folder| number(folder).is_some_and(|number| (first..receipt.seq).contains(&number)));
+    let earlier = earlier.filter(|folder| number(folder).is_some_and(|number| (first..newest.seq).contains(&number)));
     let folders: Vec<String> = earlier.map(str::to_owned).collect();
     let reads = folders.into_iter().map(|folder| async move {
         let read = super::read(destination, &folder).await;
@@ -40,15 +53,7 @@ pub(crate) async fn check(destination: &Destination, newest: &str) -> Result<Opt
     });
     let reads = stream::iter(reads.collect::<Vec<_>>()).buffer_unordered(READS);
     let documents: BTreeMap<String, Result<Receipt>> = reads.collect().await;
-    match walk(destination, &receipt, documents, &sizes) {
-        // One of a newer version is none that could be read, either.
-        Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Usage) => Ok(Some(format!(
-            "a receipt of an earlier export cannot be used: {}. This export does not need it; `millrace verify` does, and an export whose base is gone from the lake. {}",
-            error.message(),
-            way_on(destination, &receipt)
-        ))),
-        end => end.map(|()| None),
-    }
+    walk(destination, newest, documents, &sizes)
 }
 
 /// The number of a receipt's folder.

@@ -7,21 +7,19 @@ use std::sync::Arc;
 use datafusion::arrow::array::AsArray;
 use futures::{StreamExt, TryStreamExt, stream};
 use planner::plan::{PlanFile, ROW_SCHEMA};
-use planner::round::{MARKER, PublishOrder, Rounds, is_marker};
+use planner::round::{DONE_FILE, MARKER, PublishOrder, Rounds, is_marker};
 use planner::{Error, Looks, Preset, Result};
 
-use super::Glances;
+use super::{DEPTHS, Glances, LOOKS, depth};
 use crate::destination::Destination;
 use crate::session::{Files, local_files, session};
 
 /// Looks under way at a time.
 const AT_ONCE: usize = 32;
 
-/// Folders that are kept in mind; of more, those of the first rows.
-const FOLDERS: usize = 1 << 16;
-
 /// Completion markers over folders that `plan`, whose shards are in the local `folder`, changes without a row for the marker.
-/// Where there was no base, planning has listed the destination; that is not done again.
+/// Where there was no base, planning has listed the destination; that is not done again. Nor is looked into folders of a depth
+/// of which there are more than planning looks into: what is found there may have been there then.
 ///
 /// # Errors
 /// Shards that cannot be read, the store's.
@@ -47,18 +45,16 @@ pub(crate) async fn markers_since(
 
 /// The markers of changed folders that have no row.
 async fn without_row(plan: &PlanFile, folder: &Path) -> Result<BTreeSet<String>> {
-    let mut markers = BTreeSet::new();
-    each_key(plan, folder, |key| {
-        // Neighbours share their folders: where the innermost is known, all are.
-        let folders = key.rmatch_indices('/').map(|(at, _)| &key[..=at]).chain([""]);
-        for folder in folders {
-            if markers.len() >= FOLDERS || !markers.insert(format!("{folder}{MARKER}")) {
-                break;
-            }
+    let mut folders = Folders::default();
+    each_row(plan, folder, |key, reason| {
+        // A done file comes and goes without a change of its folder.
+        if reason != DONE_FILE {
+            folders.changed(key);
         }
     })
     .await?;
-    each_key(plan, folder, |key| {
+    let mut markers = folders.markers();
+    each_row(plan, folder, |key, _| {
         if is_marker(key) {
             markers.remove(key);
         }
@@ -67,13 +63,52 @@ async fn without_row(plan: &PlanFile, folder: &Path) -> Result<BTreeSet<String>>
     Ok(markers)
 }
 
-async fn each_key(plan: &PlanFile, folder: &Path, mut each: impl FnMut(&str)) -> Result<()> {
+/// Folders above changed keys by depth, as far as planning looks into them.
+#[derive(Debug, Default)]
+struct Folders {
+    markers: [BTreeSet<String>; DEPTHS],
+}
+
+impl Folders {
+    fn changed(&mut self, key: &str) {
+        for folder in key.rmatch_indices('/').map(|(at, _)| &key[..=at]).chain([""]) {
+            let markers = &mut self.markers[depth(folder)];
+            // One more tells that there are too many.
+            if markers.len() as u64 <= LOOKS {
+                markers.insert(format!("{folder}{MARKER}"));
+            }
+        }
+    }
+
+    fn markers(self) -> BTreeSet<String> {
+        self.markers.into_iter().filter(|markers| markers.len() as u64 <= LOOKS).flatten().collect()
+    }
+}
+
+async fn each_row(plan: &PlanFile, folder: &Path, mut each: impl FnMut(&str, &str)) -> Result<()> {
     let context = session();
     let shards = plan.shards().map(|(_, _, shard)| shard.file.as_str());
     let table = Files::mount(&context, 0, &local_files(folder)?)?.table(shards, &ROW_SCHEMA)?;
-    let mut rows = context.read_table(table)?.select_columns(&["key"])?.execute_stream().await?;
+    let mut rows = context.read_table(table)?.select_columns(&["key", "reason"])?.execute_stream().await?;
     while let Some(batch) = rows.next().await {
-        batch?.column(0).as_string::<i32>().iter().flatten().for_each(&mut each);
+        let batch = batch?;
+        let [keys, reasons] = [0, 1].map(|at| batch.column(at).as_string::<i32>());
+        keys.iter().zip(reasons).for_each(|(key, reason)| each(key.unwrap_or_default(), reason.unwrap_or_default()));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folders_of_a_depth_with_too_many_are_left_out() {
+        let mut folders = Folders::default();
+        for at in 0..=LOOKS {
+            folders.changed(&format!("t/{at}/x"));
+        }
+        folders.changed("u/v");
+        assert_eq!(folders.markers().into_iter().collect::<Vec<_>>(), ["_SUCCESS", "t/_SUCCESS", "u/_SUCCESS"]);
+    }
 }

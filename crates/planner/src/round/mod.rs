@@ -18,6 +18,9 @@ use crate::error::{Error, Result};
 use crate::select::{Globs, Predicate};
 use crate::view::{Preset, RoundsSpec};
 
+/// The reason of rows that write or remove a done file.
+pub const DONE_FILE: &str = "done file";
+
 /// The file name of a completion marker: what `(.*/|^)_SUCCESS$` matches.
 pub const MARKER: &str = "_SUCCESS";
 

@@ -6,7 +6,7 @@ use super::{Assembly, Judged};
 use crate::directories::{Closed, RowFacts};
 use crate::error::Result;
 use crate::plan::{Action, Row, StepKey};
-use crate::round::{MARKER, Rounds};
+use crate::round::{DONE_FILE, MARKER, Rounds};
 use crate::table::Lookup;
 
 /// What becomes of a folder's done file.
@@ -136,10 +136,11 @@ impl Assembly<'_> {
 
     fn retract_done(&mut self, key: &str) -> Result<()> {
         let depth = depth(key);
+        self.goes(key);
         self.rows += 1;
-        self.overview.row(Rounds::RETRACT, Action::Retract, key, None, "done file");
+        self.overview.row(Rounds::RETRACT, Action::Retract, key, None, DONE_FILE);
         let step = StepKey::new(Rounds::RETRACT, depth, Action::Retract).at_depth(depth);
-        self.writer.append(step, &Row::of_key(key, &self.part.path_of(key), "done file"))
+        self.writer.append(step, &Row::of_key(key, &self.part.path_of(key), DONE_FILE))
     }
 
     async fn write_done(&mut self, round: i32, key: &str, lookup: Option<&Lookup>) -> Result<()> {
@@ -153,9 +154,9 @@ impl Assembly<'_> {
         let depth = depth(key);
         self.rows += 1;
         self.done_files += 1;
-        self.overview.row(round, Action::Copy, key, Some(0), "done file");
+        self.overview.row(round, Action::Copy, key, Some(0), DONE_FILE);
         let step = StepKey::new(round, -depth, Action::Copy).at_depth(depth);
-        self.writer.append(step, &Row { size: Some(0), ..Row::of_key(key, &path, "done file") })
+        self.writer.append(step, &Row { size: Some(0), ..Row::of_key(key, &path, DONE_FILE) })
     }
 }
 
