@@ -15,8 +15,14 @@ use crate::made::{MadeLake, Objects, objects};
 #[test]
 fn a_file_becomes_a_folder_and_back() {
     let file = objects(&[("_SUCCESS", ""), ("a", "file"), ("a-b", "beside"), ("z", "last")]);
-    let folder =
-        objects(&[("_SUCCESS", ""), ("a-b", "beside"), ("a/_SUCCESS", ""), ("a/b", "below"), ("a/c/d", "deep"), ("z", "changed")]);
+    let folder = objects(&[
+        ("_SUCCESS", ""),
+        ("a-b", "beside"),
+        ("a/_SUCCESS", ""),
+        ("a/b", "below"),
+        ("a/c/d", "deep"),
+        ("z", "changed"),
+    ]);
     let deeper = objects(&[("a-b", "changed"), ("a/b/c/d", "deeper"), ("a/c", "shallow"), ("z/z/z", "file no more")]);
     let commits = [("file", &file), ("folder", &folder), ("deeper", &deeper), ("gone", &Objects::new())];
     for entries_a_range in [1, 1000] {
