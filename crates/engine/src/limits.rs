@@ -63,7 +63,7 @@ impl<'a> Clock<'a> {
     /// Does the work of a verb, which once it must stop has a bounded time to come to an end.
     ///
     /// # Errors
-    /// Those of `work`; `Interrupted` where it did not end in time: then nobody let the lease go.
+    /// Those of `work`; `Interrupted` where it did not end in time: then nobody let go of a lease that it had.
     pub(crate) async fn bounded(&self, work: impl Future<Output = Result<()>>) -> Result<()> {
         let overdue = async {
             self.stop.cancelled().await;
@@ -74,7 +74,7 @@ impl<'a> Clock<'a> {
             done = work => done,
             () = overdue => {
                 tracing::warn!(
-                    "the store did not answer for {DRAIN:?} after the stop: the lease is not released, and the next run waits for it"
+                    "the run did not end within {DRAIN:?} of the stop: a lease that it holds is not released, and the next run waits for it"
                 );
                 Err(self.stopped())
             }

@@ -143,7 +143,7 @@ fn without_answers(options: &[&str], code: i32) {
     let ended = running.wait().expect_code(code);
     assert_eq!(ended.json()["state"], "cancelled", "{ended}");
     assert!(ended.json()["error"]["help"].as_str().unwrap().contains("same command"), "{ended}");
-    assert!(ended.stderr.contains("the lease is not released"), "{ended}");
+    assert!(ended.stderr.contains("the run did not end within 9s of the stop: a lease that it holds is not released"), "{ended}");
     bed.stage.server.clear_faults();
     // The next run waits for what may still be applied, as after a kill.
     assert!(!bed.stage.head()["lease"].is_null());
