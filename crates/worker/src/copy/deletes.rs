@@ -16,6 +16,8 @@ use super::row::{Done, Row};
 use crate::outcome::OVERWRITTEN;
 use crate::store::{Deletion, FailureKind, SINGLE_DELETES, StoreError, StoreResult, etag_md5};
 
+const TAKES_NO_ETAGS: &str = "refuses deletes that insist on an etag: objects are deleted without, also those that somebody else has written since";
+
 impl Copier {
     /// Deletes the objects of many rows: one end each, in their order.
     pub(super) async fn delete_many(&self, rows: &[Row]) -> Vec<StoreResult<Done>> {
@@ -60,10 +62,7 @@ impl Copier {
         let Some(first) = refused.first().and_then(|at| ends[*at].as_ref().err().cloned()) else { return };
         let again = self.delete_whatever(refused.iter().map(|at| &deletions[*at])).await;
         if again.iter().any(Result::is_ok) && !self.takes_no_conditions.swap(true, Ordering::Relaxed) {
-            self.registry.warn_once(&format!(
-                "{} refuses deletes that insist on an etag ({first}): objects are deleted without, also those that somebody else has written since",
-                self.destination.location()
-            ));
+            self.registry.warn_once(self.destination.location(), TAKES_NO_ETAGS, &first);
         }
         for (at, end) in refused.into_iter().zip(again) {
             ends[at] = end;

@@ -22,7 +22,7 @@ use super::metadata::{Counted, s3_metadata};
 use super::meter::{Counters, Meter, RequestClass};
 use super::s3::{ClientKey, Connection, S3Access, S3Options, S3Store, SdkConfigs};
 use super::settings::{StoreSettings, Variables, settings_for};
-use super::{Bounds, Store, generic};
+use super::{Bounds, Store, StoreError, generic};
 use crate::limit::window::Window;
 use crate::limit::{Buffers, DEFAULT_BUFFER_BYTES};
 
@@ -63,7 +63,7 @@ pub struct Registry {
     counters: Arc<Counters>,
     buffers: Buffers,
     opened: Mutex<Opened>,
-    said: Mutex<HashSet<String>>,
+    said: Mutex<HashSet<(Location, &'static str)>>,
 }
 
 /// A location, and how its requests are counted and judged.
@@ -134,12 +134,19 @@ impl Registry {
         }))
     }
 
-    /// Warns with a text, unless this process did so before: what is true of a store need not be said for each request.
-    pub(crate) fn warn_once(&self, text: &str) {
-        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
-        if said.insert(text.to_owned()) {
-            tracing::warn!("{text}");
+    /// Warns that `what` is true of the store at `location`, and why, unless this process did so before: it need not be said for
+    /// each request, and each has an error of its own.
+    pub(crate) fn warn_once(&self, location: &Location, what: &'static str, error: &StoreError) {
+        if self.is_news(location, what) {
+            tracing::warn!("{location} {what} ({error})");
+        } else {
+            tracing::debug!("{location} {what} ({error})");
         }
+    }
+
+    /// Nobody said it yet in this process.
+    fn is_news(&self, location: &Location, what: &'static str) -> bool {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner).insert((location.clone(), what))
     }
 
     /// The store of everything below `location`.
@@ -364,6 +371,13 @@ mod tests {
         assert_eq!(identity("local://repo/data/x"), file);
         assert_eq!(identity(&format!("local://{}/repo/data/x", real.display())), file);
         assert_eq!(identity(&format!("{}/link/link/repo/data/x", real.display())), file);
+    }
+
+    #[tokio::test]
+    async fn what_is_true_of_a_store_is_said_once() {
+        let registry = registry(&[]).await;
+        let said = [("memory://a", "x"), ("memory://a", "x"), ("memory://a", "y"), ("memory://b", "x")];
+        assert_eq!(said.map(|(location, what)| registry.is_news(&at(location), what)), [true, false, true, true]);
     }
 
     #[tokio::test]
