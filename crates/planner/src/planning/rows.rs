@@ -247,7 +247,7 @@ impl<'a> Assembly<'a> {
             _ => "changed",
         };
         if changed {
-            self.check(judged, i, key, target);
+            self.check(judged, i, key, (base, target));
         }
         let own = self.rounds.own(key);
         if let Some((round, order)) = own.filter(|own| own.1 != RoundOrder::Any || self.is_pointer(key)) {

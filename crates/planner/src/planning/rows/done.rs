@@ -150,7 +150,7 @@ impl Assembly<'_> {
         {
             self.refusals.add(key, "is an object of the commit and the name of the done file");
         }
-        self.check_key(key);
+        self.check_key(key, false);
         let depth = depth(key);
         self.rows += 1;
         self.done_files += 1;

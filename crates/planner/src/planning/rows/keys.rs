@@ -8,10 +8,10 @@ use crate::guard;
 use crate::round::is_marker;
 
 impl Assembly<'_> {
-    /// Sees what must not be done with a changed row.
-    pub(super) fn check(&mut self, judged: &Judged<'_>, i: usize, key: &str, target: bool) {
+    /// Sees what must not be done with a changed row. `base`: the destination has an object under the key, as far as is known.
+    pub(super) fn check(&mut self, judged: &Judged<'_>, i: usize, key: &str, (base, target): (bool, bool)) {
         if target {
-            self.check_key(key);
+            self.check_key(key, base);
         } else if let Some(why) = self.behind_a_link(key) {
             self.refusals.add(key, &why);
         }
@@ -30,7 +30,8 @@ impl Assembly<'_> {
         guard::is_reserved(key) || below.is_some_and(guard::is_reserved)
     }
 
-    pub(super) fn check_key(&mut self, key: &str) {
+    /// Sees whether an object may be written under the key. `base` as in [`Assembly::check`].
+    pub(super) fn check_key(&mut self, key: &str, base: bool) {
         if self.is_reserved(key) {
             self.refusals.add(key, "is a name that Millrace keeps for itself at every destination");
         } else if guard::is_of_another(key) && !self.force {
@@ -39,20 +40,20 @@ impl Assembly<'_> {
             self.refusals.add(key, "begins with a slash without the prefix");
         } else if let Some(why) = guard::unfit(key, self.rules, self.prefix_bytes) {
             self.refusals.add(key, why);
-        } else if let Some(why) = self.blocked(key).or_else(|| self.hindered(key)) {
+        } else if let Some(why) = self.blocked(key).or_else(|| self.hindered(key, base)) {
             self.refusals.add(key, &why);
         }
     }
 
     /// What stands at a destination in a folder where the folders of `key`, which is written, must be: a link is told at once,
     /// files at the end, and so is what stands in its own place ([`Assembly::in_the_way_for_good`]).
-    fn hindered(&mut self, key: &str) -> Option<String> {
+    fn hindered(&mut self, key: &str, base: bool) -> Option<String> {
         if let Some(why) = self.behind_a_link(key) {
             return Some(why);
         }
         self.makes_way(key);
         let obstacles = self.obstacles.as_mut()?;
-        obstacles.written(key);
+        obstacles.written(key, base);
         None
     }
 

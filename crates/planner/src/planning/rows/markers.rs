@@ -159,7 +159,7 @@ impl Assembly<'_> {
             self.writer.append(step, &Row::of_key(&key, &self.part.path_of(&key), reason))?;
         }
         let Some(entry) = publish else { return Ok(()) };
-        self.check_key(&key);
+        self.check_key(&key, false);
         if self.destruction.hits(&entry.address) {
             self.refusals.add_destruction(&key, &entry.address);
         }

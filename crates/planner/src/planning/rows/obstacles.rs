@@ -1,5 +1,6 @@
 //! What stands in a folder of this machine where an object, or a folder above it, must be: told while planning, so that no run
-//! finds it out midway. A look at each folder, and at each object that is written where its folder is there.
+//! finds it out midway. A look at each folder, and at each object that is new where its folder is there already: looks at all that
+//! are written would be minutes on a slow file system.
 //!
 //! A symbolic link in the place of the object itself is no obstacle: the object takes its place.
 
@@ -78,15 +79,15 @@ impl Obstacles {
             .map(|(folder, there)| (folder.as_str(), *there))
     }
 
-    /// `key` is written, and no link is above it.
-    pub(super) fn written(&mut self, key: &str) {
+    /// `key` is written, and no link is above it. Not looked at is one that `base` has: an object is there, and no folder.
+    pub(super) fn written(&mut self, key: &str, base: bool) {
         if let Some((folder, There::File)) = self.above(key) {
             let folder = folder.to_owned();
             self.files.entry(folder).or_insert_with(|| key.to_owned());
             return;
         }
         let is_there = self.above.last().is_none_or(|(_, there)| *there == There::Folder);
-        if is_there && There::at(&self.root.join(key)) == There::Folder {
+        if is_there && !base && There::at(&self.root.join(key)) == There::Folder {
             self.folders.insert(key.to_owned());
         }
     }
@@ -156,11 +157,12 @@ mod tests {
         assert_eq!(all.above("a/link/x"), Some(("a/link", There::Link)));
         for key in ["a/link", "full", "going", "hollow", "new/x"] {
             assert_eq!(all.above(key), None, "{key}");
-            all.written(key);
+            all.written(key, false);
         }
         for key in ["a/file/x/y", "a/file/x/z", "full/sub/x/y"] {
-            all.written(key);
+            all.written(key, false);
         }
+        all.written("full/sub", true);
         all.makes_way("full/sub/x".to_owned());
         assert_eq!(all.files_that_stay().collect::<Vec<_>>(), [("a/file", "a/file/x/y")]);
         all.goes("going/y");
