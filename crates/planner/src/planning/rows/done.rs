@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::markers::Sights;
 use super::{Assembly, Judged};
 use crate::directories::{Closed, RowFacts};
 use crate::error::Result;
@@ -38,6 +39,43 @@ fn fate(changed: bool, there: There, wanted: bool) -> Fate {
     Fate { retract, write: wanted && (changed || there != There::Own) }
 }
 
+/// What was looked up of a folder's done file.
+#[derive(Debug, Default)]
+pub(super) struct DoneSeen {
+    wanted: bool,
+    ours: bool,
+    /// Bytes of somebody else's file under its key; not looked at where nothing follows from it.
+    foreign: Option<u64>,
+}
+
+impl Sights<'_> {
+    pub(super) async fn done_file(&self, closed: &Closed) -> Result<DoneSeen> {
+        let folder = folder_of(closed);
+        let Some(key) = self.done.0.and_then(|done| done.key(folder)) else { return Ok(DoneSeen::default()) };
+        let there = closed.present.0 || self.lookup.is_some();
+        let wanted = closed.present.1 || self.has_objects(folder).await?;
+        let ours = there && self.done.1.and_then(|done| done.key(folder)).as_ref() == Some(&key);
+        let matters = !ours && (wanted || closed.changed || self.full);
+        let foreign = if matters { self.size_there(&key).await? } else { None };
+        Ok(DoneSeen { wanted, ours, foreign })
+    }
+
+    /// Bytes of what is at the destination under a key of no commit.
+    async fn size_there(&self, key: &str) -> Result<Option<u64>> {
+        match (self.listed.get(key), self.looks) {
+            (Some(size), _) => Ok(Some(*size)),
+            (None, Some(looks)) => looks.size(key).await,
+            (None, None) => Ok(None),
+        }
+    }
+
+    /// The target has something in the folder that the stream does not see.
+    async fn has_objects(&self, folder: &str) -> Result<bool> {
+        let Some(lookup) = self.lookup else { return Ok(false) };
+        Ok(!lookup.first(&self.part.path_of(folder), 1).await?.is_empty())
+    }
+}
+
 impl Assembly<'_> {
     /// Done files that were written.
     pub(in crate::planning) fn done_files(&self) -> u64 {
@@ -72,8 +110,8 @@ impl Assembly<'_> {
     }
 
     /// Decides over the done file of a folder that the stream has left.
-    pub(super) async fn done_file(&mut self, closed: &Closed, lookup: Option<&Lookup>) -> Result<()> {
-        let folder = &closed.key[..closed.key.len() - MARKER.len()];
+    pub(super) async fn done_file(&mut self, closed: &Closed, seen: &DoneSeen, lookup: Option<&Lookup>) -> Result<()> {
+        let folder = folder_of(closed);
         let new = self.rounds.done().and_then(|(round, done)| Some((round, done.key(folder)?)));
         let old = self.old_done.as_ref().and_then(|done| done.key(folder));
         self.left_file(folder, closed, [new.as_ref().map(|(_, key)| key), old.as_ref()])?;
@@ -85,9 +123,7 @@ impl Assembly<'_> {
             self.retract_done(old)?;
         }
         let Some((round, key)) = new else { return Ok(()) };
-        let wanted = closed.present.1 || self.has_objects(folder, lookup).await?;
-        let ours = there && old.as_ref() == Some(&key);
-        let foreign = if ours { None } else { self.size_there(&key).await? };
+        let DoneSeen { wanted, ours, foreign } = *seen;
         let there = match foreign {
             _ if ours => There::Own,
             Some(_) => There::Foreign,
@@ -119,21 +155,6 @@ impl Assembly<'_> {
         Ok(())
     }
 
-    /// Bytes of what is at the destination under a key of no commit.
-    async fn size_there(&self, key: &str) -> Result<Option<u64>> {
-        match (self.listed.get(key), self.looks) {
-            (Some(size), _) => Ok(Some(*size)),
-            (None, Some(looks)) => looks.size(key).await,
-            (None, None) => Ok(None),
-        }
-    }
-
-    /// The target has something in the folder that the stream does not see.
-    async fn has_objects(&self, folder: &str, lookup: Option<&Lookup>) -> Result<bool> {
-        let Some(lookup) = lookup else { return Ok(false) };
-        Ok(!lookup.first(&self.part.path_of(folder), 1).await?.is_empty())
-    }
-
     fn retract_done(&mut self, key: &str) -> Result<()> {
         let depth = depth(key);
         self.goes(key);
@@ -158,6 +179,11 @@ impl Assembly<'_> {
         let step = StepKey::new(round, -depth, Action::Copy).at_depth(depth);
         self.writer.append(step, &Row { size: Some(0), ..Row::of_key(key, &path, DONE_FILE) })
     }
+}
+
+/// With its slash; empty for the root.
+fn folder_of(closed: &Closed) -> &str {
+    &closed.key[..closed.key.len() - MARKER.len()]
 }
 
 fn depth(key: &str) -> i32 {

@@ -1,15 +1,18 @@
 //! Completion markers: which go before anything changes, and which come when all is done. Among them those that neither
 //! commit has: whoever wrote them, they speak for a folder that changes.
 
+use std::collections::BTreeMap;
+
 use futures::stream::{self, StreamExt, TryStreamExt};
 
 use super::Assembly;
+use super::done::DoneSeen;
 use crate::directories::{Closed, Decision, MarkerRow};
 use crate::entry::EntryRow;
 use crate::error::Result;
 use crate::part::Part;
 use crate::plan::{Action, Row, StepKey};
-use crate::round::{MARKER, Rounds};
+use crate::round::{Done, MARKER, Rounds};
 use crate::stores::Looks;
 use crate::table::Lookup;
 
@@ -65,14 +68,17 @@ impl Noticed {
 }
 
 /// Where is looked up what the stream of rows does not show.
-struct Sights<'a> {
-    part: &'a Part,
+pub(super) struct Sights<'a> {
+    pub(super) part: &'a Part,
     /// The target, where not all of it is in the stream.
-    lookup: Option<&'a Lookup>,
-    /// The destination, where markers go before their folders change.
-    looks: Option<&'a dyn Looks>,
+    pub(super) lookup: Option<&'a Lookup>,
+    pub(super) looks: Option<&'a dyn Looks>,
     files: bool,
     retracts: bool,
+    pub(super) full: bool,
+    /// Done files of the target's view and of the base's.
+    pub(super) done: (Option<&'a Done>, Option<&'a Done>),
+    pub(super) listed: &'a BTreeMap<String, u64>,
 }
 
 /// A directory that the stream has left, and what was looked up of it.
@@ -84,6 +90,7 @@ struct Seen {
     file: Option<EntryRow>,
     /// A marker is at the destination that neither commit has.
     stranger: bool,
+    done: DoneSeen,
 }
 
 impl Sights<'_> {
@@ -99,11 +106,12 @@ impl Sights<'_> {
                 file = lookup.get_unseen(folder).await?;
             }
         }
-        let stranger = match self.looks.filter(|_| marker.is_none() && one.may_hide_one()) {
+        let stranger = match self.looks.filter(|_| self.retracts && marker.is_none() && one.may_hide_one()) {
             Some(looks) => looks.size(&one.key).await?.is_some(),
             None => false,
         };
-        Ok(Seen { one, marker, file, stranger })
+        let done = self.done_file(&one).await?;
+        Ok(Seen { one, marker, file, stranger, done })
     }
 }
 
@@ -113,16 +121,17 @@ impl Assembly<'_> {
         self.files_over_folders(lookup).await?;
         let closed = std::mem::take(&mut self.closed);
         let retracts = self.rounds.retracts();
-        let looks = self.looks.filter(|_| retracts);
-        let sights = Sights { part: self.part, lookup, looks, files: self.rules.file_system, retracts };
+        let done = (self.rounds.done().map(|(_, done)| done), self.old_done.as_ref());
+        let (files, full, listed) = (self.rules.file_system, self.full, self.listed);
+        let sights = Sights { part: self.part, lookup, looks: self.looks, files, retracts, full, done, listed };
         let seen = stream::iter(closed).map(|one| sights.see(one)).buffered(LOOKUPS);
         let seen: Vec<Seen> = seen.try_collect().await?;
-        for Seen { mut one, marker, file, stranger } in seen {
+        for Seen { mut one, marker, file, stranger, done } in seen {
             if let Some(file) = file {
                 let key = self.part.re_root(&file.path).unwrap_or(&file.path);
                 self.refusals.add(key, "is a file in the same commit as objects below it");
             }
-            self.done_file(&one, lookup).await?;
+            self.done_file(&one, &done, lookup).await?;
             if !self.rounds.has_markers() {
                 continue;
             }
