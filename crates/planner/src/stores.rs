@@ -98,7 +98,8 @@ pub trait Stores: Send + Sync + Debug {
 /// Looks at the destination of a plan, for what no receipt tells of.
 #[async_trait]
 pub trait Looks: Send + Sync + Debug {
-    /// Bytes of the object under `key` at the destination; `None` where there is none, or where that cannot be seen.
+    /// Bytes of the object under `key` at the destination; `None` where there is none, where that cannot be seen, and
+    /// where so many were looked at already that no more are.
     ///
     /// # Errors
     /// The store is out of reach.
