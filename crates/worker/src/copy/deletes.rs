@@ -16,7 +16,8 @@ use super::row::{Done, Row};
 use crate::outcome::OVERWRITTEN;
 use crate::store::{Deletion, FailureKind, SINGLE_DELETES, StoreError, StoreResult, etag_md5};
 
-const TAKES_NO_ETAGS: &str = "refuses deletes that insist on an etag: objects are deleted without, also those that somebody else has written since";
+const TAKES_NO_ETAGS: &str =
+    "refuses deletes that insist on an etag: objects are deleted without, also those that somebody else has written since";
 
 impl Copier {
     /// Deletes the objects of many rows: one end each, in their order.
