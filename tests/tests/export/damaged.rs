@@ -4,13 +4,7 @@
 use millrace_tests::run::Outcome;
 use serde_json::Value;
 
-use super::{BUCKET, PREFIX, Place, Stage, Tree};
-
-/// The notes of a report in one text.
-fn notes(report: &Value) -> String {
-    let notes = report["notes"].as_array().cloned().unwrap_or_default();
-    notes.iter().filter_map(Value::as_str).collect::<Vec<_>>().join("\n")
-}
+use super::{BUCKET, PREFIX, Place, Stage, Tree, notes};
 
 /// The key of the receipt's file, by the receipt's number.
 fn file_of(stage: &Stage, number: u32, name: &str) -> String {
@@ -97,7 +91,7 @@ fn export_part(stage: &Stage, label: &str, part: &str, options: &[&str]) -> Outc
     stage.millrace("export").arg(source).arg(stage.destination()).args(options).run()
 }
 
-/// Takes the plans of runs away, or half of each of their shards.
+/// Takes the files whose names end so away from the plans of runs: `plan.json`, or all shards.
 fn lose_plans(stage: &Stage, name: &str) {
     for key in stage.own_keys().into_iter().filter(|key| key.contains("/plan/") && key.ends_with(name)) {
         stage.remove(&key);

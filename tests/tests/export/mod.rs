@@ -274,6 +274,12 @@ fn file_stamp(path: &Path) -> String {
     format!("{} {}.{}", meta.ino(), meta.mtime(), meta.mtime_nsec())
 }
 
+/// The notes of a report in one text.
+pub(crate) fn notes(report: &Value) -> String {
+    let notes = report["notes"].as_array().cloned().unwrap_or_default();
+    notes.iter().filter_map(Value::as_str).collect::<Vec<_>>().join("\n")
+}
+
 /// The keys at which two states differ, without Millrace's own.
 pub(crate) fn changed_keys(before: &BTreeMap<String, String>, after: &BTreeMap<String, String>) -> BTreeSet<String> {
     let all = before.keys().chain(after.keys());

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::{
     BUCKET, Effect, PREFIX, Place, Stage, Tree,
     made_up::{LABELS, random_lake},
-    success,
+    notes, success,
 };
 use crate::made::{MadeLake, objects};
 
@@ -22,12 +22,6 @@ fn lake() -> MadeLake {
 }
 
 const MARKERS: [&str; 4] = ["_SUCCESS", "t/_SUCCESS", "t/a/_SUCCESS", "t/b/_SUCCESS"];
-
-/// The notes of a report in one text.
-fn notes(report: &Value) -> String {
-    let notes = report["notes"].as_array().cloned().unwrap_or_default();
-    notes.iter().filter_map(Value::as_str).collect::<Vec<_>>().join("\n")
-}
 
 fn markers(stage: &Stage) -> Vec<String> {
     stage.data().into_keys().filter(|key| super::is_marker(key)).collect()

@@ -1,9 +1,6 @@
 //! How runs end that are not left alone: interrupted, cancelled, out of time, in the background. Each can go on.
 
-use std::{
-    collections::BTreeMap,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use millrace_tests::{
     run::Outcome,
@@ -164,11 +161,11 @@ fn what_only_looks_ends_at_the_first_signal() {
         vec!["wait", &to],
     ] {
         let before = bed.stage.server.hits(asked);
-        let running = bed.millrace(words[0]).args(&words[1..]).timeout(Duration::from_secs(40)).spawn();
+        // Less than the time that a request may take.
+        let running = bed.millrace(words[0]).args(&words[1..]).timeout(Duration::from_secs(20)).spawn();
         until("it asks", || bed.stage.server.hits(asked) > before);
         running.interrupt();
-        let ended = running.wait().expect_code(130);
-        assert!(ended.elapsed < Duration::from_secs(20), "{words:?}: it waited for an answer: {ended}");
+        running.wait().expect_code(130);
     }
 }
 
@@ -196,11 +193,12 @@ fn a_request_that_hangs_is_abandoned_and_a_second_signal_waits_for_nothing() {
     let running = stuck(&bed);
     running.interrupt();
     std::thread::sleep(Duration::from_millis(300));
-    let again = Instant::now();
     running.interrupt();
     let ended = running.wait().expect_code(130);
-    // It is killed within milliseconds; what is in flight would have had five seconds.
-    assert!(again.elapsed() < Duration::from_secs(4), "it waited for the request: {ended}");
+    bed.stage.server.clear_faults();
+    // What is in flight would have had five seconds, and after them there would be a report and no lease.
+    assert_eq!(ended.stdout, "", "it waited for the request: {ended}");
+    assert!(!bed.stage.head()["lease"].is_null(), "it waited for the request: {ended}");
 }
 
 #[test]
