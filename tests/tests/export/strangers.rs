@@ -294,6 +294,20 @@ fn a_file_that_gives_way_to_a_done_file_is_named() {
 }
 
 #[test]
+fn nobody_looks_for_done_files_of_folders_that_get_none() {
+    let lake = lake();
+    let stage = Stage::of(lake.clone(), Place::Bucket, Place::Bucket);
+    let without = ["--exclude", "t/b/**"];
+    stage.exported("first", &without);
+    stage.server.clear_log();
+    stage.exported("first", &[DONE.as_slice(), &without].concat());
+    assert!(stage.data().contains_key("t/a/_DONE"));
+    let looked: Vec<String> = stage.server.log().of("HeadObject").iter().map(|op| op.key.clone()).collect();
+    let done: Vec<&String> = looked.iter().filter(|key| key.ends_with("/_DONE")).collect();
+    assert_eq!(done, ["out/t/a/_DONE"], "{looked:?}");
+}
+
+#[test]
 fn done_files_of_what_was_there_before_go_when_their_folders_change() {
     let lake = lake();
     for adopt in ["--adopt", "--adopt=own"] {
