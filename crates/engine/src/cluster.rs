@@ -20,7 +20,7 @@ use datafusion::arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
 use datafusion::arrow::compute::filter_record_batch;
 use datafusion::physical_plan::SendableRecordBatchStream;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use futures::StreamExt;
+use futures::{StreamExt, stream};
 use planner::plan::{PlanFile, Round, Shard, Step};
 use planner::{Error, ErrorKind, Location, Result};
 use tempfile::TempDir;
@@ -135,7 +135,7 @@ impl<'a> ClusterSession<'a> {
         asking::executors(&self.cluster, self.lease.stop(), "run the same command without --cluster", waiting).await
     }
 
-    /// Runs a step whose rows are `rows`; their outcomes. Of a stopped one, those there are.
+    /// Runs a step whose rows are `rows`; their outcomes. Of one that stopped or failed, those there are; then why it failed.
     ///
     /// # Errors
     /// The cluster's, or what a task ended by.
@@ -154,8 +154,13 @@ impl<'a> ClusterSession<'a> {
         };
         let ran = self.all(step, &mut known, (progress, &told)).await;
         self.settle(&mut known).await;
-        ran?;
-        let outcomes = replay(rows, Arc::clone(&known.outcomes)).map(|batch| without_undone(&batch?));
+        if let Err(error) = &ran {
+            // What was done until then counts.
+            let read = known.outcomes()?.refresh(&self.journal, self.spool.path()).await;
+            read.inspect_err(|unread| tracing::debug!("after {error}: {unread}")).ok();
+        }
+        let ended = stream::iter(ran.err().map(|error| Err(error.into())));
+        let outcomes = replay(rows, Arc::clone(&known.outcomes)).map(|batch| without_undone(&batch?)).chain(ended);
         Ok(Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&OUTCOME_SCHEMA), outcomes)))
     }
 

@@ -34,14 +34,37 @@ fn a_scheduler_with_a_token_lets_nobody_else_in() {
     assert!(error["message"].as_str().unwrap().contains("token"), "{refused}");
     assert!(error["help"].as_str().unwrap().contains("MILLRACE_CLUSTER_TOKEN"), "{refused}");
     assert!(stage.data().is_empty());
+    // A secret that did not arrive is not the same as none.
+    let nothing = export().env("MILLRACE_CLUSTER_TOKEN", "").run().expect_code(2);
+    assert!(nothing.stderr.contains("MILLRACE_CLUSTER_TOKEN holds no token") || nothing.stdout.contains("holds no token"), "{nothing}");
     let other = export().env("MILLRACE_CLUSTER_TOKEN", "WRONG-token").run().expect_code(4);
     assert!(!other.stderr.contains("WRONG") && !other.stdout.contains("WRONG"), "{other}");
     export().env("MILLRACE_CLUSTER_TOKEN", TOKEN).run().expect_code(0);
     assert_eq!(stage.data(), stage.expected("load"));
+    // Who does not get in takes nothing away.
+    let next = stage.millrace("export").arg(stage.source("day4")).arg(stage.destination()).args(["--cluster", &cluster.url()]);
+    next.env("MILLRACE_CLUSTER_TOKEN", "WRONG-token").run().expect_code(4);
+    stage.assert_success("load");
     // An executor without it is not let in.
     let executor = Millrace::new().s3(&stage.server).args(["executor", "--scheduler", &cluster.url(), "--port", "19990"]);
     let outcome = executor.run().expect_code(4);
     assert!(outcome.stderr.contains("token"), "{outcome}");
+}
+
+#[test]
+fn what_is_no_scheduler_is_not_waited_for() {
+    let stage = Stage::s3("orders");
+    let cluster = Cluster::start(&stage.server, 1);
+    let health = cluster.executors[0].port + 2;
+    let store: u16 = stage.server.endpoint().rsplit(':').next().unwrap().parse().unwrap();
+    for port in [store, health] {
+        let to = format!("df://127.0.0.1:{port}");
+        let export = stage.millrace("export").arg(stage.source("load")).arg(stage.destination()).args(["--cluster", &to]);
+        let refused = export.run().expect_code(4).json();
+        assert!(refused["error"]["message"].as_str().unwrap().contains("what answers there is none"), "{refused}");
+        assert!(refused["error"]["help"].as_str().unwrap().contains("check host and port"), "{refused}");
+    }
+    assert!(stage.data().is_empty());
 }
 
 #[test]

@@ -53,6 +53,7 @@ fn without_a_scheduler_the_run_ends_out_of_reach_and_goes_on_anywhere() {
     let error = &outcome.json()["error"];
     assert!(error["message"].as_str().unwrap().contains(&cluster.url()), "{outcome}");
     assert!(error["help"].as_str().unwrap().contains("same command"), "{outcome}");
+    assert!(outcome.json()["copied"].as_u64().unwrap() > 0, "what was done counts: {outcome}");
     stage.server.latency(Duration::ZERO);
     stage.exported("load", &[]);
     assert_eq!(stage.data(), stage.expected("load"));

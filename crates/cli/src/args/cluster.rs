@@ -18,12 +18,26 @@ const TOKEN_VARIABLE: &str = "MILLRACE_CLUSTER_TOKEN";
 const TLS_VARIABLE: &str = "MILLRACE_CLUSTER_TLS";
 
 /// The cluster's token: from `file`, else from the environment, else none.
+///
+/// # Errors
+/// `Usage` for a file or a variable with nothing in it: a secret that did not arrive must not open the cluster.
 pub(crate) fn token(file: Option<&Path>) -> Result<Token> {
-    let text = match file {
-        Some(file) => std::fs::read_to_string(file)
-            .map_err(|e| Error::usage(format!("the token in {} cannot be read: {e}", file.display())))?,
-        None => std::env::var(TOKEN_VARIABLE).unwrap_or_default(),
+    let (text, place) = match file {
+        Some(file) => {
+            let place = file.display().to_string();
+            let text = std::fs::read_to_string(file);
+            (text.map_err(|e| Error::usage(format!("the token in {place} cannot be read: {e}")))?, place)
+        }
+        None => match std::env::var(TOKEN_VARIABLE) {
+            Ok(text) => (text, TOKEN_VARIABLE.to_owned()),
+            Err(std::env::VarError::NotPresent) => return Ok(Token::default()),
+            Err(_) => return Err(Error::usage(format!("{TOKEN_VARIABLE} is no text"))),
+        },
     };
+    if text.trim().is_empty() {
+        return Err(Error::usage(format!("{place} holds no token: it is empty"))
+            .with_help("put the cluster's token there, such as `openssl rand -hex 32` prints; or leave it out for a cluster without one"));
+    }
     Token::parse(&text)
 }
 

@@ -108,7 +108,7 @@ impl Cluster {
     /// Connects to the scheduler at `address`.
     ///
     /// # Errors
-    /// `Unreachable` where nobody listens.
+    /// `Unreachable` where nobody listens, something else than a scheduler does, or the token is not the scheduler's.
     pub async fn connect(address: &Address, token: &Token, tls: &Tls) -> Result<Self> {
         tls.try_out(&address.host, address.port).await?;
         let way = tls.way_to(&address.host, address.port)?;
@@ -118,7 +118,24 @@ impl Cluster {
         let scheduler = SchedulerGrpcClient::with_interceptor(channel, Say(token.clone()))
             .max_decoding_message_size(MESSAGE_BYTES as usize)
             .max_encoding_message_size(MESSAGE_BYTES as usize);
-        Ok(Self { address: address.clone(), way, token: token.clone(), tls: tls.clone(), scheduler })
+        let cluster = Self { address: address.clone(), way, token: token.clone(), tls: tls.clone(), scheduler };
+        cluster.greet().await?;
+        Ok(cluster)
+    }
+
+    /// Asks something that only a scheduler answers, and only who says its token: of a job that nobody has.
+    async fn greet(&self) -> Result<()> {
+        self.has_executors().await?;
+        let params = GetJobStatusParams { job_id: "none".to_owned() };
+        match self.scheduler.clone().get_job_status(params).await {
+            Ok(_) => Ok(()),
+            Err(status) if status.code() == Code::Unauthenticated => Err(self.failed(&status)),
+            Err(status) if matches!(status.code(), Code::DeadlineExceeded | Code::Cancelled) => Err(self.failed(&status)),
+            Err(status) => {
+                tracing::debug!("{}: {status}", self.address);
+                Err(no_scheduler(&self.address))
+            }
+        }
     }
 
     /// Where it is.
@@ -141,13 +158,7 @@ impl Cluster {
         };
         match tokio::time::timeout(CALL, ask).await {
             Ok(Ok(answer)) if answer.starts_with(b"HTTP/") => Ok(answer.get(9..12) == Some(b"200")),
-            Ok(Ok(_)) => {
-                let error = Error::unreachable(format!(
-                    "the scheduler at {} cannot be reached: what answers there is none",
-                    self.address
-                ));
-                Err(error.with_help("where the cluster has TLS, add --cluster-tls with its certificates"))
-            }
+            Ok(Ok(_)) => Err(no_scheduler(&self.address)),
             Ok(Err(e)) => Err(gone(&self.address, &e)),
             Err(_) => Err(gone(&self.address, &"no answer")),
         }
@@ -255,6 +266,11 @@ impl Cluster {
             _ => heard(status.message()),
         }
     }
+}
+
+fn no_scheduler(address: &Address) -> Error {
+    Error::unreachable(format!("the scheduler at {address} cannot be reached: what answers there is none"))
+        .with_help("check host and port; where the cluster has TLS, add --cluster-tls with its certificates")
 }
 
 fn gone(address: &Address, why: &dyn fmt::Display) -> Error {

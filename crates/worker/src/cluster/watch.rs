@@ -30,6 +30,8 @@ enum Seen {
     Holds(u64),
     /// It is another's, or nobody's.
     Over,
+    /// There is no HEAD.
+    Nothing,
 }
 
 /// Looks at a lease, and what follows from them; times in milliseconds since boot.
@@ -63,6 +65,8 @@ enum Phase {
     Holds,
     /// The run is over.
     Over,
+    /// There never was a HEAD to be seen from here.
+    Blind,
 }
 
 /// A lease that is watched while a run has tasks here.
@@ -85,9 +89,9 @@ impl Watch {
         let watch = Arc::new(Self { fence, over: CancellationToken::new(), phase });
         let (fence, over, task) = (Arc::clone(&watch.fence), watch.over.clone(), task.clone());
         tokio::spawn(async move {
-            follow(&store, &task, &fence, &tell).await;
+            let end = follow(&store, &task, &fence, &tell).await;
             fence.close("the run is over, or another holds the destination");
-            let _ = tell.send(Phase::Over);
+            let _ = tell.send(end);
             over.cancel();
         });
         Ok(watch)
@@ -104,7 +108,7 @@ impl Watch {
             loop {
                 let now = *phase.wait_for(|phase| *phase != Phase::Looking).await.ok()?;
                 // What was seen long ago holds no more.
-                if now == Phase::Over || self.fence.check().is_ok() {
+                if now != Phase::Holds || self.fence.check().is_ok() {
                     return Some(now);
                 }
                 tokio::time::sleep(LOOKS.0).await;
@@ -113,6 +117,12 @@ impl Watch {
         let seen = seen.await;
         match seen {
             Ok(Some(Phase::Holds)) => Ok(()),
+            Ok(Some(Phase::Blind)) => {
+                let message = format!("an executor finds no {}{HEAD}: it does not see the destination", task.lease.control);
+                Err(Error::unreachable(message).with_help(
+                    "a folder must be mounted on the machines of all executors; endpoint and credentials of a store are each executor's own",
+                ))
+            }
             Ok(_) => Err(Error::guard(format!("the run {} is over, or another holds the destination", task.run))),
             Err(_) => Err(Error::unreachable(format!(
                 "the executor does not see the run {} hold {}{HEAD}",
@@ -122,14 +132,15 @@ impl Watch {
     }
 }
 
-/// Looks until the run is over.
-async fn follow(store: &Arc<dyn Store>, task: &CopyTask, fence: &Fence, tell: &watch::Sender<Phase>) {
+/// Looks until the run is over; how it ended.
+async fn follow(store: &Arc<dyn Store>, task: &CopyTask, fence: &Fence, tell: &watch::Sender<Phase>) -> Phase {
     let window = u64::try_from(task.lease.window().as_millis()).unwrap_or(u64::MAX);
     let mut looks = Looks::default();
     loop {
         let asked = since_boot();
         match look(store, task).await {
-            Ok(Seen::Over) => return,
+            Ok(Seen::Over) => return Phase::Over,
+            Ok(Seen::Nothing) => return if looks.last.is_some() { Phase::Over } else { Phase::Blind },
             Ok(Seen::Holds(count)) => {
                 if let Some(until) = looks.saw(count, asked, task.lease.ttl_ms, window) {
                     fence.extend(until);
@@ -145,7 +156,7 @@ async fn follow(store: &Arc<dyn Store>, task: &CopyTask, fence: &Fence, tell: &w
 }
 
 async fn look(store: &Arc<dyn Store>, task: &CopyTask) -> crate::store::StoreResult<Seen> {
-    let Some((bytes, _)) = store.get_small(HEAD).await? else { return Ok(Seen::Over) };
+    let Some((bytes, _)) = store.get_small(HEAD).await? else { return Ok(Seen::Nothing) };
     if !planner::digest::is_whole(&bytes) {
         return Err(StoreError::new(FailureKind::Other, "it is not what was written"));
     }
