@@ -175,6 +175,7 @@ fn plans(c: &mut Criterion, runtime: &Runtime, lake: &Lake) {
         status: None,
         elsewhere: None,
         looks: None,
+        hindrance: planner::planning::Hindrance::default(),
     };
     let mut group = c.benchmark_group("plan");
     group.sample_size(10).throughput(Throughput::Elements(ENTRIES));

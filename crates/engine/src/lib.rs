@@ -39,6 +39,7 @@ pub mod verify;
 pub use control::{cancel, history, status, wait};
 pub use export::{apply, export, plan};
 pub use planner::overview::{DirectoryCounts, PlanOverview, PlannedRow};
+pub use prepare::temporary;
 pub use report::{RunReport, State};
 #[cfg(feature = "cluster")]
 pub use request::ClusterOptions;

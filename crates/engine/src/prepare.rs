@@ -7,7 +7,7 @@ use std::sync::Arc;
 use chrono::Utc;
 use planner::overview::PlanOverview;
 use planner::plan::PlanFile;
-use planner::planning::{self, PlanRequest};
+use planner::planning::{self, Hindrance, PlanRequest};
 use planner::round::Rounds;
 use planner::select::Selection;
 use planner::source::CommitSource;
@@ -106,6 +106,7 @@ pub(crate) async fn prepare(
         status: request.status.as_ref().map(Location::as_folder),
         elsewhere: elsewhere(request),
         looks: (!seen).then_some(&glances as &dyn Looks),
+        hindrance: if request.unknown.is_empty() { Hindrance::Refuses } else { Hindrance::FailsItsRow },
     };
     // What the next receipt goes on from is looked at meanwhile.
     let goes_on = head.current.as_ref().filter(|current| !planning.full && current.view.same_root(view));
@@ -148,9 +149,13 @@ fn elsewhere(_: &ExportRequest) -> Option<planner::table::Elsewhere> {
 ///
 /// # Errors
 /// `Unreachable` where none can be made.
-pub(crate) fn temporary() -> Result<TempDir> {
-    tempfile::tempdir().map_err(|e| {
-        Error::unreachable(format!("no temporary folder can be made: {e}"))
+pub fn temporary() -> Result<TempDir> {
+    tempfile::tempdir().map_err(|error| {
+        let text = error.to_string();
+        // The name that it would have had says nothing.
+        let why = text.split(" at path").next().unwrap_or_default();
+        let place = std::env::temp_dir();
+        Error::unreachable(format!("no temporary folder can be made in {}: {why}", place.display()))
             .with_help("set TMPDIR to a folder with room and permission")
     })
 }

@@ -82,6 +82,16 @@ pub struct Base {
     pub same_etags_below: u64,
 }
 
+/// What becomes of a plan when something stands in the way of an object, at a destination in a folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Hindrance {
+    /// It is refused.
+    #[default]
+    Refuses,
+    /// The object's row will fail: a repair puts right what it can.
+    FailsItsRow,
+}
+
 /// What to plan.
 #[derive(Debug, Clone)]
 pub struct PlanRequest<'a> {
@@ -122,6 +132,8 @@ pub struct PlanRequest<'a> {
     /// Who looks at the destination for markers that neither commit has. `None`: there are none but those of
     /// [`Base::listed`].
     pub looks: Option<&'a dyn Looks>,
+    /// What a thing in the way of one object does to the plan.
+    pub hindrance: Hindrance,
 }
 
 /// Plans into the local `folder`; the table of contents, which is not written, and an overview are the answer.

@@ -36,7 +36,10 @@ fn a_scheduler_with_a_token_lets_nobody_else_in() {
     assert!(stage.data().is_empty());
     // A secret that did not arrive is not the same as none.
     let nothing = export().env("MILLRACE_CLUSTER_TOKEN", "").run().expect_code(2);
-    assert!(nothing.stderr.contains("MILLRACE_CLUSTER_TOKEN holds no token") || nothing.stdout.contains("holds no token"), "{nothing}");
+    assert!(
+        nothing.stderr.contains("MILLRACE_CLUSTER_TOKEN holds no token") || nothing.stdout.contains("holds no token"),
+        "{nothing}"
+    );
     let other = export().env("MILLRACE_CLUSTER_TOKEN", "WRONG-token").run().expect_code(4);
     assert!(!other.stderr.contains("WRONG") && !other.stdout.contains("WRONG"), "{other}");
     export().env("MILLRACE_CLUSTER_TOKEN", TOKEN).run().expect_code(0);

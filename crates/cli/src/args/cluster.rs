@@ -35,8 +35,9 @@ pub(crate) fn token(file: Option<&Path>) -> Result<Token> {
         },
     };
     if text.trim().is_empty() {
-        return Err(Error::usage(format!("{place} holds no token: it is empty"))
-            .with_help("put the cluster's token there, such as `openssl rand -hex 32` prints; or leave it out for a cluster without one"));
+        return Err(Error::usage(format!("{place} holds no token: it is empty")).with_help(
+            "put the cluster's token there, such as `openssl rand -hex 32` prints; or leave it out for a cluster without one",
+        ));
     }
     Token::parse(&text)
 }

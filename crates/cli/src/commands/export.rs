@@ -1,7 +1,7 @@
 //! `export`: plan and apply in one. With `--dry-run` the second half is not called.
 
 use engine::RunReport;
-use planner::{Error, Result};
+use planner::Result;
 
 use super::{Context, plan, request};
 use crate::args::ExportArgs;
@@ -41,10 +41,7 @@ async fn dry_run(context: &Context, args: &ExportArgs) -> Outcome {
 
 /// A plan that nothing is left of but what it says.
 async fn shown(context: &Context, args: &ExportArgs) -> Result<plan::Made> {
-    let folder = tempfile::tempdir().map_err(|e| {
-        Error::unreachable(format!("no temporary folder can be made: {e}"))
-            .with_help("set TMPDIR to a folder with room and permission")
-    })?;
+    let folder = engine::temporary()?;
     let into = folder.path().join("plan");
     let request = async |registry: &_| request::of_export(registry, args).await;
     let (mut report, overview) = plan::make(context, Some(&into.to_string_lossy()), request).await?;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use planner::plan::{Action, PlanFile, ROW_SCHEMA};
-use planner::planning::{self, PlanRequest};
+use planner::planning::{self, Hindrance, PlanRequest};
 use planner::{Base, Error, Result, RoundsSpec, SelectionSpec, View};
 use tempfile::TempDir;
 
@@ -114,6 +114,7 @@ async fn fresh(
         status: None,
         elsewhere: None,
         looks: None,
+        hindrance: Hindrance::default(),
     };
     let (plan, _) = planning::plan(request, folder.path(), &|_| ()).await?;
     Ok((folder, plan))

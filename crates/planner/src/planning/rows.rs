@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use datafusion::arrow::array::{Array, BooleanArray};
 
 use super::copies::Copies;
-use super::{Doubt, PlanRequest};
+use super::{Doubt, Hindrance, PlanRequest};
 use crate::blocking::{Fate, Found as Relation, Paths};
 use crate::directories::{Closed, Directories, MarkerRow, RowFacts};
 use crate::entry::{EntryBatch, EntryRow};
@@ -137,7 +137,11 @@ impl<'a> Assembly<'a> {
             looks: request.looks,
             noticed: Noticed::default(),
             in_the_way: &request.base.in_the_way,
-            obstacles: request.destination.file_path().and_then(Obstacles::new),
+            obstacles: request
+                .destination
+                .file_path()
+                .filter(|_| request.hindrance == Hindrance::Refuses)
+                .and_then(Obstacles::new),
             destination: request.destination,
             status: request.status.as_ref().and_then(|status| request.destination.way_to(status)),
             part,
