@@ -168,7 +168,6 @@ fn service_kind(code: Option<&str>, status: u16) -> FailureKind {
 fn status_kind(status: u16) -> FailureKind {
     match status {
         301 | 302 | 307 | 308 => FailureKind::Unreachable,
-        400 => FailureKind::Invalid,
         401 | 403 => FailureKind::Denied,
         404 => FailureKind::NotFound,
         409 => FailureKind::Transient,
