@@ -18,7 +18,7 @@ use crate::head::{Head, HeadFile, MarkerState};
 use crate::lease::{Lease, held, watch};
 use crate::limits::{Clock, cancelled};
 use crate::marker::MarkerNames;
-use crate::prepare::{Prepared, prepare, temporary, up_to_date, view};
+use crate::prepare::{Prepared, prepare, temporary, up_to_date, view, without_name};
 use crate::progress::Progress;
 use crate::receipt::{self, collect};
 use crate::report::{CopyPath, RunReport, State};
@@ -384,7 +384,9 @@ fn beside(into: &Location) -> Result<tempfile::TempDir> {
     let Some(parent) = into.file_path().and_then(|path| path.parent().map(std::path::Path::to_owned)) else { return temporary() };
     into.file_path().map_or(Ok(()), |path| takes_a_plan(&path))?;
     let made = std::fs::create_dir_all(&parent).and_then(|()| tempfile::Builder::new().prefix(".plan-").tempdir_in(&parent));
-    made.map_err(|e| Error::unreachable(format!("{into}: {e}")).with_help("give a folder that can be written with -o"))
+    made.map_err(|e| {
+        Error::unreachable(format!("{into}: {}", without_name(&e))).with_help("give a folder that can be written with -o")
+    })
 }
 
 /// Executes a plan that was made before, exactly.

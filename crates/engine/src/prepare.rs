@@ -151,13 +151,17 @@ fn elsewhere(_: &ExportRequest) -> Option<planner::table::Elsewhere> {
 /// `Unreachable` where none can be made.
 pub fn temporary() -> Result<TempDir> {
     tempfile::tempdir().map_err(|error| {
-        let text = error.to_string();
-        // The name that it would have had says nothing.
-        let why = text.split(" at path").next().unwrap_or_default();
-        let place = std::env::temp_dir();
+        let (place, why) = (std::env::temp_dir(), without_name(&error));
         Error::unreachable(format!("no temporary folder can be made in {}: {why}", place.display()))
             .with_help("set TMPDIR to a folder with room and permission")
     })
+}
+
+/// Why a temporary folder cannot be made; the name that it would have had says nothing.
+pub(crate) fn without_name(error: &std::io::Error) -> String {
+    let mut text = error.to_string();
+    text.truncate(text.find(" at path").unwrap_or(text.len()));
+    text
 }
 
 /// A prefix that the commit has nothing below of is a slip of the pen, not a wish for an empty destination.
