@@ -132,8 +132,8 @@ impl Planned {
         let mut found = resume::find(destination, head, request, view, folder.path()).await?;
         if let Some(plan) = &found {
             let came = markers_since(destination, plan, request.order.as_ref(), folder.path()).await?;
-            if !came.is_empty() {
-                progress.note(&format!("run {} is not gone on with: {} since its plan was made", plan.run, they_came(&came)));
+            if came.count() > 0 {
+                progress.note(&format!("run {} is not gone on with: {} came since its plan was made", plan.run, came.keys()));
                 // Its shards stay behind.
                 (found, folder) = (None, temporary()?);
             }
@@ -435,8 +435,8 @@ async fn apply_into(
             settle::is_settled(&destination, &head.file, &plan).await?;
             clock.unless_stopped(fetch_plan(&files, &plan, folder.path())).await?;
             let came = clock.unless_stopped(markers_since(&destination, &plan, None, folder.path())).await?;
-            if !came.is_empty() {
-                let message = format!("{} at {} since the plan was made", they_came(&came), plan.destination);
+            if came.count() > 0 {
+                let message = format!("{} came at {} since the plan was made", came.keys(), plan.destination);
                 return Err(Error::guard(format!("{message}: what stands there would speak for folders that change"))
                     .with_help("make the plan again, which shows and retracts what came; or delete it"));
             }
@@ -448,13 +448,6 @@ async fn apply_into(
         return under.let_go(done, report).await;
     }
     Err(lost_races(&destination).await)
-}
-
-/// Markers that somebody else wrote, the first of them by name.
-fn they_came(markers: &[String]) -> String {
-    const NAMED: usize = 5;
-    let more = if markers.len() > NAMED { ", …" } else { "" };
-    format!("{}{more} came", markers[..markers.len().min(NAMED)].join(", "))
 }
 
 /// The plan was applied before.

@@ -14,7 +14,7 @@ use datafusion::prelude::SessionContext;
 use futures::StreamExt;
 use planner::plan::{Action, PlanFile, ROW_SCHEMA, Round, Step};
 use planner::round::Rounds;
-use planner::{Error, Location, Result};
+use planner::{Error, Location, Named, Result};
 use tokio_util::sync::CancellationToken;
 use worker::copy::{CopyExec, CopySpec, Ledger};
 use worker::outcome::OVERWRITTEN;
@@ -75,45 +75,17 @@ pub(crate) struct Executed {
     /// Failed rows whose bucket is not there: whatever was done before, nothing more can be.
     pub of_the_bucket: u64,
     /// Deleted objects that somebody else had written since the last export.
-    pub overwritten: Overwritten,
+    pub overwritten: Named,
     /// All rows are done.
     pub complete: bool,
 }
 
-/// Objects that were deleted although they were not what the last export had left.
-#[derive(Debug, Default)]
-pub(crate) struct Overwritten {
-    /// How many.
-    pub count: u64,
-    /// The first of them.
-    pub keys: Vec<String>,
-}
-
-impl Overwritten {
-    /// Keys that a note names.
-    const NAMED: usize = 5;
-
-    fn add(&mut self, key: &str) {
-        self.count += 1;
-        if self.keys.len() < Self::NAMED {
-            self.keys.push(key.to_owned());
-        }
-    }
-
-    /// What a person should know.
-    pub(crate) fn note(&self) -> Option<String> {
-        let more = if self.count > self.keys.len() as u64 { ", …" } else { "" };
-        (self.count > 0).then(|| {
-            format!(
-                "{} object(s) were deleted that somebody else had written under keys of the last export: {}{more}",
-                self.count,
-                self.keys.join(", ")
-            )
-        })
-    }
-}
-
 impl Executed {
+    /// What a person should know of deletes.
+    pub(crate) fn note(&self) -> Option<String> {
+        self.overwritten.note("object(s) were deleted that somebody else had written under keys of the last export")
+    }
+
     /// Why nothing could be done in the round that failed, where that is so: no single object is to blame then.
     pub(crate) fn out_of_reach(&self, destination: &Location) -> Option<Error> {
         let round = self.rounds.iter().find(|round| round.failed > 0)?;
@@ -301,7 +273,7 @@ fn count(batch: &RecordBatch, now: &mut RoundProgress, executed: &mut Executed) 
                 _ => report.deleted += 1,
             }
             if proof.is_valid(i) && proof.value(i) == OVERWRITTEN {
-                executed.overwritten.add(key.value(i));
+                executed.overwritten.add(key.value(i).to_owned());
             }
             continue;
         }

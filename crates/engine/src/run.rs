@@ -140,7 +140,7 @@ impl Run<'_> {
         };
         let worked = self.work((known, elsewhere), 0..usize::MAX, &mut work.executed, progress, told).await;
         tell(report, &work.executed);
-        report.notes.extend(work.executed.overwritten.note().inspect(|note| progress.note(note)));
+        report.notes.extend(work.executed.note().inspect(|note| progress.note(note)));
         // Where nothing could be reached, that is the reason, whatever broke first.
         let reason = |error| work.executed.out_of_reach(self.destination.location()).unwrap_or(error);
         let changes = worked.map_err(reason)?;
@@ -498,7 +498,7 @@ pub(crate) async fn finish_marker(destination: &Destination, lease: &Lease, keep
 /// Puts the counts of what was executed into the report.
 fn tell(report: &mut RunReport, executed: &Executed) {
     report.rounds.clone_from(&executed.rounds);
-    report.overwritten = executed.overwritten.count;
+    report.overwritten = executed.overwritten.count();
     report.failures = executed.failures.iter().take(RunReport::MAX_FAILURES).cloned().collect();
     report.total();
 }

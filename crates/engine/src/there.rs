@@ -11,16 +11,13 @@ use async_trait::async_trait;
 use futures::TryStreamExt;
 use planner::guard::{is_reserved, is_status_marker};
 use planner::round::is_marker;
-use planner::{Error, Looks, Result};
+use planner::{Error, Looks, Named, Result};
 use worker::{FailureKind, Store};
 
 use crate::destination::{Destination, OWN_FOLDER};
 use crate::head::{HEAD_KEY, HeadFile};
 
 pub(crate) use since::markers_since;
-
-/// Status markers that are named.
-const NAMED: usize = 3;
 
 /// What a listing found.
 #[derive(Debug, Default)]
@@ -136,8 +133,7 @@ pub(crate) fn speak_for_nothing(destination: &Destination, status: &[String], fo
 }
 
 fn named(status: &[String]) -> String {
-    let more = if status.len() > NAMED { ", …" } else { "" };
-    format!("{}{more}", status[..status.len().min(NAMED)].join(", "))
+    status.iter().cloned().collect::<Named>().keys()
 }
 
 /// Refuses a destination below another one.

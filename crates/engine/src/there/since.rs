@@ -8,7 +8,7 @@ use datafusion::arrow::array::AsArray;
 use futures::{StreamExt, TryStreamExt, stream};
 use planner::plan::{PlanFile, ROW_SCHEMA};
 use planner::round::{DONE_FILE, MARKER, PublishOrder, Rounds, is_marker};
-use planner::{Error, Looks, Preset, Result};
+use planner::{Error, Looks, Named, Preset, Result};
 
 use super::{DEPTHS, Glances, LOOKS, depth};
 use crate::destination::Destination;
@@ -28,11 +28,11 @@ pub(crate) async fn markers_since(
     plan: &PlanFile,
     order: Option<&Arc<dyn PublishOrder>>,
     folder: &Path,
-) -> Result<Vec<String>> {
+) -> Result<Named> {
     // An order of somebody's own is not at hand everywhere.
     let is_unknown = matches!(plan.view.rounds.preset, Preset::Own(_)) && order.is_none();
     if plan.base.is_none() || plan.is_empty() || is_unknown || !Rounds::compile(&plan.view.rounds, order)?.retracts() {
-        return Ok(Vec::new());
+        return Ok(Named::default());
     }
     let glances = Glances::at(destination)?;
     let look = |key: String| {
@@ -40,7 +40,7 @@ pub(crate) async fn markers_since(
         async move { Ok::<_, Error>(glances.size(&key).await?.map(|_| key)) }
     };
     let looks = stream::iter(without_row(plan, folder).await?).map(look).buffered(AT_ONCE);
-    looks.try_filter_map(|found| std::future::ready(Ok(found))).try_collect().await
+    Ok(looks.try_filter_map(|found| std::future::ready(Ok(found))).try_collect::<Vec<_>>().await?.into_iter().collect())
 }
 
 /// The markers of changed folders that have no row.

@@ -10,6 +10,7 @@ use super::done::DoneSeen;
 use crate::directories::{Closed, Decision, MarkerRow};
 use crate::entry::EntryRow;
 use crate::error::Result;
+use crate::named::Named;
 use crate::part::Part;
 use crate::plan::{Action, Row, StepKey};
 use crate::round::{Done, MARKER, Rounds};
@@ -18,31 +19,6 @@ use crate::table::Lookup;
 
 /// Look-ups under way at a time.
 const LOOKUPS: usize = 32;
-
-/// Keys that a note names.
-const NAMED: usize = 5;
-
-/// Keys of which a person should know: how many, and the first of them.
-#[derive(Debug, Default)]
-struct Named {
-    count: u64,
-    first: Vec<String>,
-}
-
-impl Named {
-    fn add(&mut self, key: String) {
-        self.count += 1;
-        if self.first.len() < NAMED {
-            self.first.push(key);
-        }
-    }
-
-    /// `N what: key, key, …`; nothing where there are none.
-    fn note(&self, what: &str) -> Option<String> {
-        let more = if self.count > self.first.len() as u64 { ", …" } else { "" };
-        (self.count > 0).then(|| format!("{} {what}: {}{more}", self.count, self.first.join(", ")))
-    }
-}
 
 /// What is noted of markers and done files.
 #[derive(Debug, Default)]
